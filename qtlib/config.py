@@ -1,0 +1,199 @@
+"""What was run: immutable, validated, hashable. Nothing here reads a file or the clock.
+
+`DataConfig`, `ModelConfig`, `QuantConfig` and `TrainConfig` are the numeric half: together they decide every trained
+bit and their hash is the `run_id`. `HardwareConfig` is the implementation half and may not change a single output bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+BITS = range(2, 9)
+NORMS = ("batch",)
+MEMORY_TYPES = ("auto", "block", "distributed")
+MULTIPLIERS = ("auto", "dsp", "lut", "packed")
+
+
+def check_choice(place: str, name: str, value: Any, legal: Any) -> None:
+    """Raise ValueError unless ``value`` is one of ``legal``; the text lists them."""
+    if value not in legal:
+        raise ValueError(f"{place}: {name}={value!r} is not one of {', '.join(map(str, legal))}")
+
+
+def check_range(place: str, name: str, value: int, low: int, high: int) -> None:
+    """Raise unless ``value`` is an integer in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{place}: {name}={value!r} must be an integer")
+    if not low <= value <= high:
+        raise ValueError(f"{place}: {name}={value} is outside {low}..{high}")
+
+
+def digest(config: Any) -> str:
+    """First ten hex digits of the SHA-256 of a config's canonical JSON form."""
+    canonical = json.dumps(asdict(config), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which series, and how it is cut into windows."""
+
+    dataset: str = "pems"
+    window: int = 24  # time steps per input
+    horizon: int = 1  # steps from the last input to the first target
+    outputs: int = 1  # consecutive targets per window, times the number of target columns
+    anchored: bool = False  # the target is the change from the last observed value
+    features: tuple[str, ...] | None = None  # None: the data set's own choice
+    targets: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_range("data", "window", self.window, 2, 256)
+        check_range("data", "horizon", self.horizon, 0, 10_000)
+        check_range("data", "outputs", self.outputs, 1, 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape of the encoder (arXiv 2407.11041, section 3)."""
+
+    window: int = 24  # tokens n
+    features: int = 1  # channels m per token
+    outputs: int = 1  # results of the head
+    d_model: int = 16
+    heads: int = 1
+    layers: int = 1
+    ffn: int | None = None  # hidden width; None: 4 d_model
+    norm: str = "batch"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("window", 1, 256),
+            ("features", 1, 256),
+            ("outputs", 1, 256),
+            ("d_model", 1, 512),
+            ("heads", 1, 64),
+            ("layers", 1, 16),
+            ("ffn_width", 1, 4096),
+        ):
+            check_range("model", name, getattr(self, name), low, high)
+        check_choice("model", "norm", self.norm, NORMS)
+        if self.d_model % self.heads:
+            legal = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0]
+            raise ValueError(
+                f"model: heads={self.heads} does not divide d_model={self.d_model}; legal: {', '.join(map(str, legal))}"
+            )
+
+    @property
+    def ffn_width(self) -> int:
+        """Hidden features of the feed-forward block."""
+        return 4 * self.d_model if self.ffn is None else self.ffn
+
+    @property
+    def head_width(self) -> int:
+        """Features per attention head."""
+        return self.d_model // self.heads
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters; 12 d^2 + (15 + m) d + 1 for the published shape (arXiv 2407.11041)."""
+        d, f = self.d_model, self.ffn_width
+        layer = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 4 * d
+        return (self.features * d + d) + self.layers * layer + (d + 1) * self.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantConfig:
+    """Widths of the codes. ``bits`` is the body; every other width follows it unless it is set."""
+
+    bits: int = 8  # weights and activations of the encoder, signed
+    weight_bits: int | None = None
+    input_bits: int = 8  # codes of the host's input, and of the position table
+    residual_bits: int | None = None  # the stream between the blocks
+    softmax_bits: int | None = None  # unsigned codes of the exponentials
+    head_bits: int = 8  # weights of the head; its result stays a wide accumulator
+
+    def __post_init__(self) -> None:
+        for name in ("bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits"):
+            if getattr(self, name) is not None:
+                check_range("quantisation", name, getattr(self, name), BITS[0], BITS[-1])
+
+    @property
+    def weights(self) -> int:
+        """Width of the weight codes of the body."""
+        return self.bits if self.weight_bits is None else self.weight_bits
+
+    @property
+    def residual(self) -> int:
+        """Width of the residual stream."""
+        return self.bits if self.residual_bits is None else self.residual_bits
+
+    @property
+    def softmax(self) -> int:
+        """Width of the exponentials, unsigned."""
+        return self.bits if self.softmax_bits is None else self.softmax_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the weights are found; every random choice comes from ``seed``."""
+
+    seed: int = 0
+    epochs: int = 30  # of float training
+    qat_epochs: int = 20
+    batch: int = 64
+    learning_rate: float = 3e-3
+    qat_learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    patience: int = 10  # epochs without a better validation error
+
+    def __post_init__(self) -> None:
+        check_range("train", "seed", self.seed, 0, 2**31 - 1)
+        for name in ("epochs", "qat_epochs", "batch", "patience"):
+            check_range("train", name, getattr(self, name), 1, 1_000_000)
+        for name in ("learning_rate", "qat_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"train: {name}={getattr(self, name)} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One trained model; two equal experiments share one ``run_id``. ``quant=None`` is the float model."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    quant: QuantConfig | None = field(default_factory=QuantConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def run_id(self) -> str:
+        """Key of everything that is computed from this experiment."""
+        return digest(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig:
+    """Free choices of the engine: they change clocks and resources but never one output bit."""
+
+    device: str = "xc7s15"
+    clock_mhz: float = 100.0
+    lanes: int | None = None  # tokens computed side by side; None: the whole window
+    unroll: int = 1  # output features per clock
+    requantisers: int | None = None  # codes requantised per clock; None: the fewest that hide
+    multiplier: str = "auto"
+    activations: str = "auto"  # memory type of the activation stores
+    weights: str = "auto"
+    parameters: str = "auto"
+    tables: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("activations", "weights", "parameters", "tables"):
+            check_choice("hardware", name, getattr(self, name), MEMORY_TYPES)
+        check_choice("hardware", "multiplier", self.multiplier, MULTIPLIERS)
+        for name, low in (("lanes", 1), ("unroll", 1), ("requantisers", 1)):
+            if getattr(self, name) is not None:
+                check_range("hardware", name, getattr(self, name), low, 1024)
+        if not self.clock_mhz > 0:
+            raise ValueError(f"hardware: clock_mhz={self.clock_mhz} must be above 0")
