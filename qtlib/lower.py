@@ -1,0 +1,146 @@
+"""Lowering: the quantised model's integers, written down as a `Program`.
+
+Nothing is computed here but the shapes and the order; `QuantisedEncoder.plan` has chosen every integer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from qtlib.program import (
+    RESULT_BITS,
+    Context,
+    Head,
+    Linear,
+    Operation,
+    Pool,
+    Program,
+    Range,
+    Scores,
+    Softmax,
+    Tensor,
+    code_range,
+)
+from qtlib.quantise import AttentionPlan, HeadPlan, LinearPlan, QuantisedEncoder, Wire, rounded
+
+
+def lower(model: QuantisedEncoder, metadata: dict[str, Any] | None = None) -> Program:
+    """Write the model's integers down as a program.
+
+    Args:
+        model: trained or only calibrated.
+        metadata: what a host needs besides: run, data set, unit, scalers.
+
+    Raises:
+        OverflowError: an accumulator or a multiplier does not fit the engine; the text says by how much.
+    """
+    with torch.no_grad():
+        plans = model.plan()
+        position = _codes(rounded(model.encoder.position.double() / model.position_scale))
+        tensors = _tensors(model, plans["forecast"])
+    operations: list[Operation] = []
+    for wire in model.wires():
+        plan = plans[wire.y]
+        if isinstance(plan, HeadPlan):
+            operations.append(Pool(x=wire.x, y="pooled"))
+            operations.append(
+                Head(
+                    x="pooled",
+                    y=wire.y,
+                    weight=_codes(plan.weight),
+                    weight_bits=wire.weight_bits,
+                    offset=_codes(plan.offset),
+                )
+            )
+            continue
+        index = wire.y.partition(".")[0]
+        if wire.y.endswith(".v"):  # softmax needs no v: the scores go first
+            operations += _scores(index, plans[f"{index}.context"], model.config.heads)
+        operations.append(_linear(wire, plan))
+        if wire.y.endswith(".v"):
+            operations.append(_context(index, plans[f"{index}.context"], model.config.heads))
+    return Program(
+        tensors={tensor.name: tensor for tensor in tensors},
+        operations=tuple(operations),
+        constants={"position": position},
+        metadata=dict(metadata or {}),
+    )
+
+
+def _codes(values: torch.Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy().astype(np.int64)
+
+
+def _linear(wire: Wire, plan: LinearPlan) -> Linear:
+    return Linear(
+        x=wire.x,
+        y=wire.y,
+        weight=_codes(plan.weight),
+        weight_bits=wire.weight_bits,
+        mult=_codes(plan.mult),
+        offset=_codes(plan.offset),
+        shift=plan.shift,
+        residual=wire.residual,
+        residual_mult=None if plan.residual_mult is None else _codes(plan.residual_mult),
+        residual_shift=plan.residual_shift,
+    )
+
+
+def _scores(index: str, plan: AttentionPlan, heads: int) -> list[Operation]:
+    scores, exponentials = f"{index}.scores", f"{index}.exponentials"
+    return [
+        Scores(
+            x=f"{index}.q",
+            other=f"{index}.k",
+            y=scores,
+            heads=heads,
+            mult=plan.mult,
+            offset=plan.offset,
+            shift=plan.shift,
+        ),
+        Softmax(x=scores, y=exponentials, table=_codes(plan.table)),
+    ]
+
+
+def _context(index: str, plan: AttentionPlan, heads: int) -> Context:
+    return Context(
+        x=f"{index}.exponentials",
+        other=f"{index}.v",
+        y=f"{index}.context",
+        heads=heads,
+        offset=plan.context_offset,
+        shift=plan.context_shift,
+    )
+
+
+def _tensors(model: QuantisedEncoder, head: HeadPlan) -> list[Tensor]:
+    """All tensors with their shapes, widths and scales."""
+    config, quant = model.config, model.quant
+    n, d = config.window, config.d_model
+    scales = {name: (scale.item(),) for name, scale in model.scales().items()}
+    attention = (config.heads, n, n)
+
+    def codes(name: str, *shape: int, bits: int = quant.bits) -> Tensor:
+        return Tensor(name=name, shape=shape, bits=bits, scale=scales[name], zero_point=model.zero_point(name))
+
+    tensors = [codes("input", n, config.features, bits=quant.input_bits)]
+    tensors.append(codes("position", n, d, bits=quant.input_bits))
+    tensors.append(codes("embed", n, d, bits=quant.residual))
+    for i in range(config.layers):
+        tensors += [codes(f"{i}.q", n, d), codes(f"{i}.k", n, d), codes(f"{i}.scores", *attention)]
+        one = 1.0 / code_range(quant.softmax, signed=False).high  # the largest exponential stands for 1
+        tensors.append(
+            Tensor(name=f"{i}.exponentials", shape=attention, bits=quant.softmax, scale=(one,), signed=False)
+        )
+        tensors += [codes(f"{i}.v", n, d), codes(f"{i}.context", n, d)]
+        tensors.append(codes(f"{i}.attention", n, d, bits=quant.residual))
+        tensors.append(codes(f"{i}.hidden", n, config.ffn_width))
+        tensors.append(codes(f"{i}.output", n, d, bits=quant.residual))
+    last = tensors[-1]
+    summed = Range(n * last.range.low, n * last.range.high)
+    tensors.append(Tensor(name="pooled", shape=(d,), bits=summed.bits, scale=(last.scale[0] / n,)))
+    results = tuple(head.scale.tolist())
+    return [*tensors, Tensor(name="forecast", shape=(config.outputs,), bits=RESULT_BITS, scale=results)]

@@ -1,0 +1,112 @@
+"""The float encoder (arXiv 2407.11041, section 3): what quantisation starts from and is compared with.
+
+    input [B, n, m] -> embed + position -> layers x (attention, feed-forward) -> mean over tokens -> head [B, outputs]
+
+Each block ends in ``BatchNorm(residual + block)``, because BatchNorm folds into the linear layer in front of it and
+LayerNorm does not. The names of the tensors are those of the integer program, so the two can be compared one by one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from qtlib.config import ModelConfig
+
+
+def sinusoidal_position(tokens: int, features: int) -> Tensor:
+    """Fixed position table [tokens, features], sine in even and cosine in odd features (arXiv 1706.03762, section 3.5)."""
+    even = torch.arange(0, features, 2, dtype=torch.float64)
+    angle = torch.arange(tokens, dtype=torch.float64)[:, None] * torch.exp(-math.log(10_000.0) * even / features)
+    table = torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(tokens, -1)  # [n, d] or, for odd d, [n, d + 1]
+    return table[:, :features].float().contiguous()
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, n, d] -> [B, H, n, d/H]."""
+    batch, tokens, features = x.shape
+    return x.reshape(batch, tokens, heads, features // heads).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[B, H, n, d/H] -> [B, n, d]."""
+    batch, heads, tokens, width = x.shape
+    return x.transpose(1, 2).reshape(batch, tokens, heads * width)
+
+
+class Layer(nn.Module):
+    """One encoder layer: attention and feed-forward, each followed by residual sum and BatchNorm over features."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d, hidden = config.d_model, config.ffn_width
+        self.heads = config.heads
+        self.q, self.k, self.v, self.o = (nn.Linear(d, d) for _ in range(4))
+        self.ffn1, self.ffn2 = nn.Linear(d, hidden), nn.Linear(hidden, d)
+        self.norm1, self.norm2 = nn.BatchNorm1d(d), nn.BatchNorm1d(d)
+
+    def forward(self, x: Tensor, prefix: str = "", kept: dict[str, Tensor] | None = None) -> Tensor:
+        """x: [B, n, d] -> [B, n, d]; every tensor on the way is put into ``kept`` under the program's names."""
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        scores = split_heads(q, self.heads) @ split_heads(k, self.heads).transpose(-1, -2)  # [B, H, n, n]
+        scores = scores / math.sqrt(q.shape[-1] // self.heads)
+        context = merge_heads(scores.softmax(-1) @ split_heads(v, self.heads))
+        attention = _norm(self.norm1, x + self.o(context))
+        hidden = self.ffn1(attention).relu()
+        output = _norm(self.norm2, attention + self.ffn2(hidden))
+        if kept is not None:
+            exponentials = (scores - scores.amax(-1, keepdim=True)).exp()
+            tensors = {"q": q, "k": k, "v": v, "scores": scores, "exponentials": exponentials, "context": context}
+            tensors |= {"attention": attention, "hidden": hidden, "output": output}
+            kept |= {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+        return output
+
+
+def _norm(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    return norm(x.flatten(0, 1)).view_as(x)  # statistics over batch and tokens, for each feature
+
+
+class Encoder(nn.Module):
+    """Encoder-only Transformer with ``12 d^2 + (15 + m) d + 1`` parameters in the published shape."""
+
+    position: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(config.features, config.d_model)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.head = nn.Linear(config.d_model, config.outputs)
+        self.register_buffer("position", sinusoidal_position(config.window, config.d_model), persistent=False)
+
+    def forward(self, x: Tensor, kept: dict[str, Tensor] | None = None) -> Tensor:
+        """Forecast scaled targets from scaled inputs, [B, n, m] -> [B, outputs].
+
+        Raises:
+            ValueError: the input does not have the shape of the configuration.
+        """
+        expected = (self.config.window, self.config.features)
+        if x.dim() != 3 or tuple(x.shape[1:]) != expected:
+            raise ValueError(f"model: the input has shape {tuple(x.shape)}, expected [batch, {expected[0]}, {expected[1]}]")
+        stream = embed = self.embed(x) + self.position
+        for index, layer in enumerate(self.layers):
+            stream = layer(stream, f"{index}.", kept)
+        pooled = stream.mean(1)
+        forecast = self.head(pooled)
+        if kept is not None:
+            kept |= {"input": x, "position": self.position, "embed": embed, "pooled": pooled, "forecast": forecast}
+        return forecast
+
+    @torch.no_grad()
+    def trace(self, x: Tensor) -> dict[str, Tensor]:
+        """Every tensor of a run, as real values under the names of the integer program."""
+        kept: dict[str, Tensor] = {}
+        self(x, kept)
+        return kept
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
