@@ -1,0 +1,296 @@
+"""From rows to windows: scaling fitted on train rows, cutting, and the baselines that a model has to beat.
+
+Shapes: N windows of n steps and m features; O = steps ahead x target columns, step-major (all targets of the first step
+come first).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from qtlib.config import DataConfig
+from qtlib.data.series import SPLITS, Series
+from qtlib.data.sources import load
+
+LOOK_BACK = 28  # days that the seasonal baseline goes back to find the same time of day
+ALPHAS = np.logspace(-3, 4, 15)
+
+
+class Windows(NamedTuple):
+    """Windows of one split."""
+
+    x: np.ndarray  # [N, n, m] float32, scaled
+    y: np.ndarray  # [N, O] float32, scaled; the scaled change if anchored
+    anchor: np.ndarray  # [N, O] float64 in units: the target at the last input step; 0 at horizon 0
+    time: np.ndarray  # [N] of the last input step
+
+
+class Errors(NamedTuple):
+    """In the data's unit."""
+
+    rmse: float
+    mae: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A series cut and scaled: ``scaled = (unit - offset) / scale``."""
+
+    config: DataConfig
+    series: Series
+    train: Windows
+    validation: Windows
+    test: Windows
+    x_offset: np.ndarray  # [m]
+    x_scale: np.ndarray  # [m]
+    y_offset: np.ndarray  # [O], 0 if anchored
+    y_scale: np.ndarray  # [O]
+
+    @property
+    def m(self) -> int:
+        """Features per step."""
+        return len(self.x_scale)
+
+    @property
+    def O(self) -> int:
+        """Outputs per window."""
+        return len(self.y_scale)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the targets."""
+        return self.series.unit
+
+    @property
+    def origin(self) -> str:
+        """ "file", "download" or "synthetic"."""
+        return self.series.origin
+
+    @property
+    def label(self) -> str:
+        """Name for titles; says so when the series is synthetic."""
+        return self.series.label
+
+    def to_units(self, y: np.ndarray, windows: Windows) -> np.ndarray:
+        """Bring scaled results [N, O] of ``windows`` into the data's unit, float64; adds the anchor if anchored.
+
+        Raises:
+            ValueError: ``y`` is not [N, O].
+        """
+        y = np.asarray(y, dtype=np.float64)
+        if y.shape != windows.y.shape:
+            raise ValueError(f"data: y has shape {list(y.shape)}, the windows ask for {list(windows.y.shape)} ([N, O])")
+        return y * self.y_scale + self.y_offset + (windows.anchor if self.config.anchored else 0.0)
+
+    def truth(self, windows: Windows) -> np.ndarray:
+        """Targets [N, O] of ``windows`` in the data's unit."""
+        return self.to_units(windows.y, windows)
+
+
+def last_steps(series: Series, config: DataConfig, split: str) -> np.ndarray:
+    """Row numbers [N] of the last input step of every legal window of a split.
+
+    From the first input to the last target there is no jump in time and no change of split; every feature of the
+    window, every target and, for a forecast, the target at the last input step are present.
+    """
+    n, ahead = config.window, config.horizon + config.outputs - 1
+    last = np.arange(n - 1, len(series.frame) - ahead)
+    if not len(last):
+        return last
+    changes = series.gaps.copy()
+    changes[1:] |= series.split[1:] != series.split[:-1]
+    run = np.cumsum(changes)
+    legal = (run[last - n + 1] == run[last + ahead]) & (series.split[last] == split)
+
+    def whole(columns: tuple[str, ...], first: np.ndarray, count: int) -> np.ndarray:
+        absent = series.frame[list(columns)].isna().any(axis=1).to_numpy()
+        before = np.concatenate([[0], np.cumsum(absent)])
+        return before[first + count] == before[first]
+
+    legal &= whole(series.features, last - n + 1, n)
+    legal &= whole(series.targets, last + config.horizon, config.outputs)
+    if config.horizon:
+        legal &= whole(series.targets, last, 1)
+    return last[legal]
+
+
+def _scaler(series: Series, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Offset and scale per column from the train rows alone."""
+    rows = series.frame.loc[series.split == "train", list(columns)].to_numpy()
+    for column, values in zip(columns, rows.T, strict=True):
+        present = values[~np.isnan(values)]
+        if not len(present):
+            raise ValueError(
+                f"data: column {column!r} of {series.name} has no value in the {len(values)} train rows; "
+                "leave it out of features and targets"
+            )
+        if np.ptp(present) == 0:
+            raise ValueError(
+                f"data: column {column!r} of {series.name} is constant ({present[0]:g}) over the {len(present)} train "
+                "rows, so it has no scale; leave it out of features and targets"
+            )
+    if series.scaling == "minmax":
+        low = np.nanmin(rows, axis=0)
+        return low, np.nanmax(rows, axis=0) - low
+    return np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
+
+
+def _check(series: Series, config: DataConfig) -> None:
+    if config.anchored and config.horizon == 0:
+        raise ValueError(
+            "data: anchored=True needs horizon >= 1, it is 0: at horizon 0 the last observed target is the answer"
+        )
+    shown = [name for name in series.targets if name in series.features]
+    if config.horizon == 0 and shown:
+        raise ValueError(
+            f"data: horizon=0 with target {shown[0]!r} among the features puts the answer into the input; "
+            "take horizon >= 1 or leave it out of features"
+        )
+    if series.scaling not in ("zscore", "minmax"):
+        raise ValueError(f"data: scaling={series.scaling!r} is not one of zscore, minmax")
+
+
+def prepare(config: DataConfig, *, series: Series | None = None) -> Prepared:
+    """Load a series (or take ``series``), scale it on its train rows and cut it into windows.
+
+    Raises:
+        ValueError: a split has no window, a column is constant or empty, or the task would show the answer;
+            and whatever `load` raises.
+    """
+    series = load(config) if series is None else series
+    _check(series, config)
+    x_offset, x_scale = _scaler(series, series.features)
+    y_offset, y_scale = (np.tile(v, config.outputs) for v in _scaler(series, series.targets))
+    inputs = ((series.frame[list(series.features)].to_numpy() - x_offset) / x_scale).astype(np.float32)
+    values = series.frame[list(series.targets)].to_numpy()
+
+    cut = {}
+    for split in SPLITS:
+        last = last_steps(series, config, split)
+        if not len(last):
+            raise ValueError(
+                f"data: {series.name}: the {int((series.split == split).sum())} {split} rows hold no gap-free run of "
+                f"window={config.window}, horizon={config.horizon}, outputs={config.outputs}; take a shorter window or "
+                "a longer series"
+            )
+        x = inputs[last[:, None] + np.arange(1 - config.window, 1)]  # [N, n, m]
+        steps = last[:, None] + config.horizon + np.arange(config.outputs)
+        y = values[steps].reshape(len(last), -1)  # [N, outputs, targets] -> [N, O]
+        anchor = np.tile(values[last], config.outputs) if config.horizon else np.zeros(y.shape)
+        cut[split] = Windows(x, y, anchor, series.frame.index.to_numpy()[last])
+
+    if config.anchored:
+        y_offset, y_scale = np.zeros_like(y_scale), (cut["train"].y - cut["train"].anchor).std(axis=0)
+        if not y_scale.all():
+            raise ValueError(f"data: the targets of {series.name} never change over the horizon; take anchored=False")
+    for split, windows in cut.items():
+        change = windows.y - windows.anchor if config.anchored else windows.y
+        cut[split] = windows._replace(y=((change - y_offset) / y_scale).astype(np.float32))
+    return Prepared(
+        config=config, series=series, x_offset=x_offset, x_scale=x_scale, y_offset=y_offset, y_scale=y_scale, **cut
+    )
+
+
+def errors(prediction: np.ndarray, truth: np.ndarray) -> Errors:
+    """Root mean square and mean absolute error over all entries, in the unit of the arguments.
+
+    Raises:
+        ValueError: the shapes differ, or a value is not finite.
+    """
+    prediction, truth = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
+    if prediction.shape != truth.shape:
+        raise ValueError(f"errors: prediction has shape {list(prediction.shape)}, truth {list(truth.shape)}")
+    difference = prediction - truth
+    if not difference.size or not np.isfinite(difference).all():
+        raise ValueError(f"errors: {int((~np.isfinite(difference)).sum())} of {difference.size} errors are not finite")
+    return Errors(float(np.sqrt(np.mean(difference**2))), float(np.mean(np.abs(difference))))
+
+
+def seasonal(prepared: Prepared, windows: Windows) -> tuple[np.ndarray, float] | None:
+    """Predict the target of the same time of day, one day earlier, in units.
+
+    Where that row is missing or not yet known, the next earlier day that has it is taken, up to `LOOK_BACK` days: on
+    a series of weekdays a Monday looks at Friday. What is not found even so falls back to the train mean.
+
+    Returns:
+        [N, O] and the share of values from exactly one day earlier; None if the rows have no clock or steps of a day.
+    """
+    series, config = prepared.series, prepared.config
+    if series.period is None or series.period >= pd.Timedelta("1D"):
+        return None
+    day, step = (pd.Timedelta("1D"), series.period)
+    if not isinstance(series.frame.index, pd.DatetimeIndex):
+        day, step = round(day / step), 1
+    targets = series.frame[list(series.targets)].to_numpy()
+    mean = np.nanmean(targets[series.split == "train"], axis=0)
+    columns, exact = [], []
+    for ahead in range(config.horizon, config.horizon + config.outputs):
+        found = np.full((len(windows.time), targets.shape[1]), np.nan)
+        for back in range(1, LOOK_BACK + 1):
+            if ahead * step <= back * day:  # else it lies after the last input
+                rows = series.frame.index.get_indexer(pd.Index(windows.time) + (ahead * step - back * day))
+                earlier = np.where((rows >= 0)[:, None], targets[rows], np.nan)
+                found = np.where(np.isnan(found), earlier, found)
+            if back == 1:
+                exact.append(~np.isnan(found))
+        columns.append(np.where(np.isnan(found), mean, found))
+    return np.concatenate(columns, axis=1), float(np.mean(exact))
+
+
+def ridge(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, float]:
+    """Linear regression on the flattened window with an L2 penalty chosen on validation, in closed form.
+
+    Returns:
+        Predictions [N, O] in units for validation and test, and the penalty.
+    """
+    train, held = prepared.train, (prepared.validation, prepared.test)
+    x = train.x.reshape(len(train.x), -1).astype(np.float64)  # [N, n*m]
+    y = train.y.astype(np.float64)
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    power, basis = np.linalg.eigh((x - x_mean).T @ (x - x_mean))
+    moment = basis.T @ ((x - x_mean).T @ (y - y_mean))  # [n*m, O]
+    candidates = []
+    for alpha in ALPHAS:
+        weights = basis @ (moment / (np.clip(power, 0, None) + alpha)[:, None])
+        predicted = [prepared.to_units((w.x.reshape(len(w.x), -1) - x_mean) @ weights + y_mean, w) for w in held]
+        score = errors(predicted[0], prepared.truth(prepared.validation)).rmse
+        candidates.append((score, alpha, predicted))
+    _, alpha, (validation, test) = min(candidates, key=lambda c: c[:2])
+    return validation, test, float(alpha)
+
+
+def baselines(prepared: Prepared) -> pd.DataFrame:
+    """Errors in units of naive, seasonal-naive and ridge: rows by model, on test and on validation.
+
+    ``rule`` says what each does here. A baseline that the series does not allow has NaN, never a stand-in.
+    """
+    held = {"": prepared.test, "validation_": prepared.validation}
+    if prepared.config.horizon:
+        naive = {name: w.anchor for name, w in held.items()}
+        rule = "the last observed value"
+    else:
+        mean = prepared.series.frame.loc[prepared.series.split == "train", list(prepared.series.targets)].mean()
+        naive = {name: np.tile(mean, (len(w.y), prepared.config.outputs)) for name, w in held.items()}
+        rule = "the train mean (a soft sensor has no last value)"
+    predicted = [("naive", naive, rule)]
+    earlier = {name: seasonal(prepared, w) for name, w in held.items()}
+    if earlier[""] is None:
+        predicted.append(("seasonal-naive", None, "no time of day in this series"))
+    else:
+        rule = f"the same time one day earlier ({earlier[''][1]:.0%} of test), else the last day that has it"
+        predicted.append(("seasonal-naive", {name: e[0] for name, e in earlier.items()}, rule))
+    validation, test, alpha = ridge(prepared)
+    predicted.append(("ridge", {"": test, "validation_": validation}, f"linear in the window, penalty {alpha:.3g}"))
+
+    table = []
+    for model, results, rule in predicted:
+        row = {"model": model}
+        for name, w in held.items():
+            found = Errors(np.nan, np.nan) if results is None else errors(results[name], prepared.truth(w))
+            row |= {f"{name}rmse": found.rmse, f"{name}mae": found.mae}
+        table.append(row | {"rule": rule})
+    return pd.DataFrame(table).set_index("model")
