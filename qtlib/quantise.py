@@ -123,6 +123,11 @@ def exponential_table(scale: float, bits: int, entries: int) -> Tensor:
     return rounded(((1 << bits) - 1) * torch.exp(-scale * steps))
 
 
+def inside(gradient: Tensor, unclamped: Tensor, low: int, high: int) -> Tensor:
+    """Gradient where an integer lies in [low, high], 0 where it saturates; several times faster than a Boolean mask."""
+    return torch.ops.aten.hardtanh_backward(gradient, unclamped, low - 0.5, high + 0.5)
+
+
 class QuantiseInput(torch.autograd.Function):
     """Codes of real values, as the host makes them; straight-through gradients."""
 
@@ -130,13 +135,14 @@ class QuantiseInput(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
         scaled = x.double() / scale
         codes = rounded(scaled)
-        ctx.save_for_backward(scaled, scale, (codes >= low) & (codes <= high))
-        return codes.clamp_(low, high).float()
+        ctx.save_for_backward(scaled, scale, codes)
+        ctx.range = low, high
+        return codes.clamp(low, high).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, scale, inside = ctx.saved_tensors
-        inner = (gradient * inside).double() / scale
+        scaled, scale, codes = ctx.saved_tensors
+        inner = inside(gradient.double(), codes, *ctx.range) / scale
         return inner.float(), -(inner * scaled).sum(), None, None
 
 
@@ -147,13 +153,14 @@ class QuantiseWeight(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, scale: Tensor, top: int) -> Tensor:
         scaled = weight.double() / scale[:, None]
         codes = rounded(scaled)
-        ctx.save_for_backward(scaled, scale, codes.abs() <= top)
-        return codes.clamp_(-top, top).float()
+        ctx.save_for_backward(scaled, scale, codes)
+        ctx.top = top
+        return codes.clamp(-top, top).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, scale, inside = ctx.saved_tensors
-        inner = (gradient * inside).double() / scale[:, None]
+        scaled, scale, codes = ctx.saved_tensors
+        inner = inside(gradient.double(), codes, -ctx.top, ctx.top) / scale[:, None]
         return inner.float(), -(inner * scaled).sum(1), None
 
 
@@ -175,25 +182,27 @@ class LinearCodes(torch.autograd.Function):
         high: int,
     ) -> Tensor:
         unit = 2.0**-plan.shift  # scaling by a power of two is exact
-        total = (x @ weight.T).double().mul_(plan.mult * unit).add_(plan.offset * unit)  # [B, n, out]
+        flat = x.flatten(0, 1)  # [B n, in]
+        total = torch.addcmul(plan.offset * unit, (flat @ weight.T).double(), plan.mult * unit)  # [B n, out]
+        total = total.view(*x.shape[:2], -1)
         if residual is not None:
-            total.add_(residual.double().mul_(plan.residual_mult * (unit * (1 << plan.residual_shift))))
-        codes = total.floor_()
-        ctx.save_for_backward(x, weight, ratio, residual, residual_ratio, (codes >= low) & (codes <= high))
-        ctx.x_zero = x_zero
-        return codes.clamp_(low, high).float()
+            total.addcmul_(residual.double(), plan.residual_mult * (unit * (1 << plan.residual_shift)))
+        unclamped = total.floor_().float()
+        ctx.save_for_backward(x, weight, ratio, residual, residual_ratio, unclamped)
+        ctx.x_zero, ctx.range = x_zero, (low, high)
+        return unclamped.clamp(low, high)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, ratio, residual, residual_ratio, inside = ctx.saved_tensors
-        gradient = gradient * inside
+        x, weight, ratio, residual, residual_ratio, unclamped = ctx.saved_tensors
+        gradient = inside(gradient, unclamped, *ctx.range)
         flat = gradient.flatten(0, 1)  # [B n, out]
         summed = flat.sum(0)
         outer = flat.T @ x.flatten(0, 1)  # [out, in]
         if ctx.x_zero:
             outer.sub_(summed[:, None], alpha=ctx.x_zero)
         single = ratio.float()
-        d_x = gradient @ (weight * single[:, None]) if ctx.needs_input_grad[0] else None
+        d_x = (flat @ (weight * single[:, None])).view_as(x) if ctx.needs_input_grad[0] else None
         d_weight, d_ratio = outer * single[:, None], (outer * weight).sum(1).double()
         d_residual = d_residual_ratio = None
         if residual is not None:
@@ -222,32 +231,31 @@ class AttentionCodes(torch.autograd.Function):
         low, high = code_range(bits)
         q, k, v = split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)  # [B, H, n, d/H]
         unit = 2.0**-plan.shift
-        scores = (q @ k.transpose(-1, -2)).double().mul_(plan.mult * unit).add_(plan.offset * unit).floor_()
-        scores_inside = (scores >= low) & (scores <= high)
-        scores = scores.clamp_(low, high).float()  # [B, H, n, n]
-        difference = (scores.amax(-1, keepdim=True) - scores).long()
-        exponentials = plan.table.float()[difference]
+        acc = (q @ k.transpose(-1, -2)).double()  # [B, H, n, n]
+        scores = acc.mul_(plan.mult * unit).add_(plan.offset * unit).floor_().float()
+        clamped = scores.clamp(low, high)
+        difference = (clamped.amax(-1, keepdim=True) - clamped).int()
+        exponentials = plan.table.float().index_select(0, difference.flatten()).view_as(scores)
         sums = exponentials.sum(-1, keepdim=True)
         reciprocal = torch.floor(float(1 << (plan.softmax_bits + RECIPROCAL_BITS)) / sums.double())
         unit = 2.0**-plan.context_shift
-        total = (exponentials @ v).double().mul_(reciprocal).mul_(unit).add_(plan.context_offset * unit)
-        codes = total.floor_()
-        ctx.save_for_backward(q, k, v, ratio, score_scale, scores, scores_inside, exponentials / sums)
-        ctx.context_inside = (codes >= low) & (codes <= high)
-        ctx.gain, ctx.heads = float(1 << plan.context_gain), heads
+        total = (exponentials @ v).double().mul_(reciprocal * unit).add_(plan.context_offset * unit)
+        codes = total.floor_().float()
+        ctx.save_for_backward(q, k, v, ratio, score_scale, scores, clamped, exponentials / sums, codes)
+        ctx.gain, ctx.heads, ctx.range = float(1 << plan.context_gain), heads, (low, high)
         if kept is not None:
-            kept |= {"scores": scores, "exponentials": exponentials}
-        return merge_heads(codes.clamp_(low, high).float())
+            kept |= {"scores": clamped, "exponentials": exponentials}
+        return merge_heads(codes.clamp(low, high))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, ratio, score_scale, scores, scores_inside, p = ctx.saved_tensors
-        gradient = split_heads(gradient, ctx.heads) * ctx.context_inside * ctx.gain
+        q, k, v, ratio, score_scale, scores, clamped, p, codes = ctx.saved_tensors
+        gradient = inside(split_heads(gradient, ctx.heads), codes, *ctx.range) * ctx.gain
         d_v = p.transpose(-1, -2) @ gradient
         d_p = gradient @ v.transpose(-1, -2)
-        d_logit = p * (d_p - (d_p * p).sum(-1, keepdim=True))  # [B, H, n, n]; logit = score_scale * score
-        d_scale = (d_logit * scores).sum().double()
-        d_acc = d_logit * scores_inside * (score_scale * ratio).float()
+        d_logit = torch.ops.aten._softmax_backward_data(d_p, p, -1, p.dtype)  # [B, H, n, n]; logit = score_scale * score
+        d_scale = (d_logit * clamped).sum().double()
+        d_acc = inside(d_logit, scores, *ctx.range) * (score_scale * ratio).float()
         d_q, d_k = d_acc @ k, d_acc.transpose(-1, -2) @ q
         d_ratio = (d_q * q).sum().double() / ratio
         return merge_heads(d_q), merge_heads(d_k), merge_heads(d_v), d_ratio, d_scale, None, None, None, None
