@@ -1,0 +1,57 @@
+"""Small models and programs that several tests share; random but seeded."""
+
+import numpy as np
+import torch
+
+from qtlib.config import ModelConfig, QuantConfig
+from qtlib.lower import lower
+from qtlib.model import Encoder
+from qtlib.quantise import QuantisedEncoder
+
+SHAPES = {
+    "one-layer": ModelConfig(window=6, d_model=8),
+    "two-heads": ModelConfig(window=5, features=3, d_model=8, heads=2),
+    "two-layers-three-outputs": ModelConfig(window=7, features=2, outputs=3, d_model=6, heads=3, layers=2, ffn=10),
+}
+MIXED = QuantConfig(bits=5, weight_bits=4, input_bits=7, residual_bits=8, softmax_bits=6, head_bits=3)
+WIDTHS = {"8-bit": QuantConfig(bits=8), "4-bit": QuantConfig(bits=4), "2-bit": QuantConfig(bits=2), "mixed": MIXED}
+
+
+def windows(config: ModelConfig, count: int = 64, seed: int = 0) -> torch.Tensor:
+    """[count, n, m] values that reach beyond the calibrated range."""
+    return 1.5 * torch.randn(count, config.window, config.features, generator=torch.Generator().manual_seed(seed))
+
+
+def encoder(config: ModelConfig, seed: int = 0) -> Encoder:
+    """An encoder whose norms are far from identity and include negative gains."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Encoder(config)
+        for layer in model.layers:
+            for norm in (layer.norm1, layer.norm2):
+                torch.nn.init.normal_(norm.weight)
+                torch.nn.init.normal_(norm.bias, std=0.3)
+                norm.running_mean.normal_(std=0.3)
+                norm.running_var.uniform_(0.3, 2.0)
+    return model.eval()
+
+
+def quantised(config: ModelConfig, quant: QuantConfig, seed: int = 0) -> QuantisedEncoder:
+    """A calibrated model; scales are moved off their optimum so that tensors saturate now and then."""
+    model = QuantisedEncoder(encoder(config, seed), quant, windows(config, 32))
+    with torch.no_grad():
+        model.log_scale -= 0.2
+    return model
+
+
+def program(config: ModelConfig = SHAPES["one-layer"], quant: QuantConfig = WIDTHS["8-bit"]):
+    """A lowered program."""
+    return lower(quantised(config, quant), {"run_id": "0123456789"})
+
+
+def codes(prog, count: int = 8, seed: int = 0) -> np.ndarray:
+    """Input codes over the whole range, both ends included."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(prog.input.range.low, prog.input.range.high + 1, (count, *prog.input.shape))
+    drawn.flat[:2] = prog.input.range
+    return drawn

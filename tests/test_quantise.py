@@ -1,0 +1,284 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from small import MIXED, SHAPES, WIDTHS, encoder, quantised, windows
+
+from qtlib import integer
+from qtlib.config import ModelConfig, QuantConfig
+from qtlib.lower import lower
+from qtlib.model import merge_heads, split_heads
+from qtlib.program import MULT_BITS, code_range
+from qtlib.quantise import (
+    MULT_TOP,
+    AttentionCodes,
+    LinearCodes,
+    QuantiseInput,
+    QuantisedEncoder,
+    QuantiseWeight,
+    calibrate,
+    calibrate_channels,
+    calibrate_gain,
+    choose_residual_shift,
+    exponential_table,
+    linear_plan,
+    rounded,
+)
+
+
+@pytest.mark.parametrize("quant", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_every_tensor_of_the_quantised_forward_equals_the_integer_reference(config, quant):
+    model, x = quantised(config, quant), windows(config)
+    program = lower(model)
+    reference, found = integer.trace(program, program.input.codes(x.numpy())), model.trace(x)
+    assert set(found) == set(reference)
+    for name, expected in reference.items():
+        assert (found[name].numpy() == expected).all(), name
+
+
+def test_the_equality_test_reaches_saturation_and_varied_codes():
+    config = SHAPES["two-layers-three-outputs"]
+    model, x = quantised(config, WIDTHS["4-bit"]), windows(config)
+    kept = model.trace(x)
+    for name, bits in model.bits.items():
+        low, high = code_range(bits)
+        at_ends = ((kept[name] == low) | (kept[name] == high)).float().mean().item()
+        assert 0 < at_ends < (0.9 if "hidden" in name else 0.5), name
+        assert len(kept[name].unique()) > 5, name
+
+
+def test_equality_holds_after_training_steps():
+    config = SHAPES["two-heads"]
+    model, x = quantised(config, MIXED), windows(config)
+    optimiser = torch.optim.AdamW(model.parameters(), 3e-2)
+    before = [p.clone() for p in model.parameters() if p.requires_grad]
+    for _ in range(10):
+        optimiser.zero_grad()
+        (model(x) - 1).square().mean().backward()
+        optimiser.step()
+    assert sum(not torch.equal(a, b) for a, b in zip(before, model.parameters())) == len(before)
+    program = lower(model)
+    results = integer.run(program, program.input.codes(x.numpy()))
+    assert (model.trace(x)["forecast"].numpy() == results).all()
+    assert (integer.predict(program, x.numpy()).astype(np.float32) == model(x).detach().numpy()).all()
+
+
+def test_eight_bits_stay_close_to_the_float_model_and_two_bits_do_not():
+    config = SHAPES["two-layers-three-outputs"]
+    real = encoder(config)(windows(config))
+    error = {
+        bits: (QuantisedEncoder(encoder(config), QuantConfig(bits=bits), windows(config, 32))(windows(config)) - real).std()
+        for bits in (2, 8)
+    }
+    assert error[8] < 0.1 * real.std()
+    assert error[2] > 3 * error[8]
+
+
+@pytest.mark.parametrize(("value", "code"), [(2.5, 3), (1.5, 2), (0.5, 1), (-0.5, 0), (-1.5, -1), (-2.5, -2)])
+def test_training_rounds_half_up_and_not_to_even(value, code):
+    one = torch.ones((), dtype=torch.float64)
+    assert rounded(torch.tensor(value)) == code
+    assert QuantiseInput.apply(torch.tensor([value]), one, -8, 7) == code
+    assert QuantiseWeight.apply(torch.tensor([[value]]), one[None], 7) == code
+
+
+def test_weight_codes_are_symmetric():
+    codes = QuantiseWeight.apply(torch.tensor([[-9.0, 9.0]]), torch.ones(1, dtype=torch.float64), 7)
+    assert codes.tolist() == [[-7.0, 7.0]]
+
+
+@pytest.mark.parametrize("ratio", [3e-6, 0.0123, 0.99, 1.0, 77.7, 8191.9])
+def test_the_relative_error_of_the_largest_multiplier_is_below_2_to_the_minus_14(ratio):
+    plan = linear_plan(torch.ones(1, 1), torch.tensor([ratio], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    assert abs(plan.mult.item()) <= MULT_TOP
+    bound = max(2.0**-14, 0.5 / (ratio * 2**24))  # below, the largest shift decides
+    assert abs(plan.mult.item() / 2**plan.shift / ratio - 1) <= bound
+
+
+def test_a_negative_gain_keeps_its_sign():
+    plan = linear_plan(torch.ones(2, 1), torch.tensor([0.5, -0.25], dtype=torch.float64), torch.zeros(2).double())
+    assert (plan.mult / 2**plan.shift).tolist() == [0.5, -0.25]
+
+
+def test_no_multiplier_of_a_dead_channel_is_rounded_to_zero():
+    model = encoder(SHAPES["one-layer"])
+    with torch.no_grad():
+        model.layers[0].ffn1.weight[3] *= 1e-9
+    quantised_model = QuantisedEncoder(model, QuantConfig(bits=8), windows(model.config))
+    mult = quantised_model.plan()["0.hidden"].mult
+    assert mult.abs().min() >= mult.abs().max() / 65 > 0
+
+
+def test_the_zero_point_of_hidden_features_is_folded_exactly():
+    weight, ratio = torch.tensor([[3.0, -2.0, 5.0]]), torch.tensor([0.0377], dtype=torch.float64)
+    bias = torch.tensor([1.3], dtype=torch.float64)
+    plain = linear_plan(weight, ratio, bias)
+    folded = linear_plan(weight, ratio, bias, x_zero=-8, y_zero=0)
+    for x in torch.tensor([[0.0, 0, 0], [15, 3, 9], [7, 15, 1]]):
+        expected = (weight @ x).double() * plain.mult + plain.offset
+        assert (weight @ (x - 8)).double() * folded.mult + folded.offset == expected
+
+
+def test_the_residual_multiplier_fits_and_keeps_fifteen_bits():
+    for largest in (0.01, 0.9, 1.0, 3.7, 100.0):
+        behind = choose_residual_shift(largest, 16)
+        assert behind % 4 == 0
+        assert largest * 2 ** (16 - behind) <= MULT_TOP
+        assert behind == 0 or largest * 2 ** (16 - behind + 4) > MULT_TOP
+
+
+def test_a_residual_that_does_not_fit_is_an_error():
+    with pytest.raises(OverflowError, match=r"quantise: the residual ratio 200000 is above the limit 131071 of 18 bits"):
+        choose_residual_shift(200_000.0, 16)
+
+
+def test_a_ratio_that_does_not_fit_is_an_error():
+    with pytest.raises(OverflowError, match=r"requantise: the ratio 9000 is above the limit 8191.94 of 18 bits"):
+        linear_plan(torch.ones(1, 1), torch.tensor([9000.0]).double(), torch.zeros(1).double())
+
+
+def test_the_exponential_table_is_at_the_scale_of_the_scores():
+    model, x = quantised(SHAPES["two-heads"], WIDTHS["8-bit"]), windows(SHAPES["two-heads"])
+    kept, scale = model.trace(x), model.scales()["0.scores"].item()
+    scores = kept["0.scores"] * scale
+    expected = (scores - scores.amax(-1, keepdim=True)).exp()
+    assert (kept["0.exponentials"] / 255 - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_exponential_table_starts_full_falls_and_rounds_half_up():
+    table = exponential_table(math.log(2), 4, 16).tolist()
+    assert table[:6] == [15, 8, 4, 2, 1, 0]  # 15, 7.5, 3.75, 1.875, 0.94, 0.47
+    assert table == sorted(table, reverse=True)
+
+
+def _straight_through(exact, real):
+    return real + (exact - real).detach()
+
+
+def _saturated(real, low, high):
+    return _straight_through(torch.floor(real.detach() + 0.5).clamp(low, high), real.clamp(low - 0.5, high + 0.5))
+
+
+def test_gradients_of_a_linear_layer_are_those_of_the_real_expression():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randint(-8, 8, (4, 5, 6), generator=generator).double()
+    weight = torch.randint(-7, 8, (3, 6), generator=generator).double()
+    residual = torch.randint(-8, 8, (4, 5, 3), generator=generator).double()
+    real = [torch.rand(3, generator=generator).double() * 0.1 + 0.02 for _ in range(3)]
+    upstream = torch.randn(4, 5, 3, generator=generator).double()
+
+    def gradients(function):
+        leaves = [t.clone().requires_grad_() for t in (x, weight, real[0], real[1], residual, real[2])]
+        y = function(*leaves)
+        y.backward(upstream.to(y.dtype))
+        return [y.detach().double(), *(leaf.grad for leaf in leaves)]
+
+    def reference(x, weight, ratio, bias, residual, residual_ratio):
+        return _saturated((x + 8) @ weight.T * ratio + residual * residual_ratio + bias, -4, 3)
+
+    def tested(x, weight, ratio, bias, residual, residual_ratio):
+        plan = linear_plan(weight.float(), ratio, bias, residual_ratio, x_zero=-8)
+        return LinearCodes.apply(x.float(), weight.float(), ratio, bias, residual.float(), residual_ratio, plan, -8, -4, 3)
+
+    expected, found = gradients(reference), gradients(tested)
+    assert 0.1 < (expected[0].abs() > 2).double().mean() < 0.9
+    for a, b in zip(expected, found):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_attention_are_those_of_the_real_expression():
+    model = quantised(SHAPES["two-heads"], WIDTHS["8-bit"])
+    plan, bits, heads = model.plan()["0.context"], 8, 2
+    low, high = code_range(bits)
+    kept = model.trace(windows(model.config))
+    leaves = [kept[f"0.{name}"].double() for name in "qkv"] + [plan.ratio.detach(), plan.score_scale.detach()]
+    upstream = torch.randn(leaves[0].shape, generator=torch.Generator().manual_seed(2)).double()
+
+    def gradients(function):
+        inputs = [t.clone().requires_grad_() for t in leaves]
+        y = function(*inputs)
+        y.backward(upstream.to(y.dtype))
+        return [y.detach().double(), *(t.grad for t in inputs)]
+
+    def reference(q, k, v, ratio, scale):
+        q, k, v = (split_heads(t, heads) for t in (q, k, v))
+        scores = _saturated(q @ k.transpose(-1, -2) * ratio, low, high)
+        exact = plan.table[(scores.amax(-1, keepdim=True) - scores).detach().long()]
+        p = _straight_through(exact / exact.sum(-1, keepdim=True), (scores * scale).softmax(-1))
+        return merge_heads(_saturated(p @ v * 2.0**plan.context_gain, low, high))
+
+    def tested(q, k, v, ratio, scale):
+        return AttentionCodes.apply(q.float(), k.float(), v.float(), ratio, scale, plan, heads, bits, None)
+
+    expected, found = gradients(reference), gradients(tested)
+    assert (expected[0] != found[0]).double().mean() < 1e-2  # a tie may fall to either side: 2**-24 away in real numbers
+    for name, a, b in zip(("q", "k", "v", "ratio", "scale"), expected[1:], found[1:]):
+        # The real softmax and the tabulated one differ by half a step of the table.
+        assert (a - b).norm() < 0.03 * a.norm(), name
+
+
+def test_the_gradient_of_a_scale_is_that_of_lsq():
+    value = torch.tensor([[0.3, 2.6, 40.0, -40.0]])
+    scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    (QuantiseInput.apply(value, scale, -8, 7) * scale).sum().backward()
+    expected = (0 - 0.3) + (3 - 2.6) + 7 - 8  # code - value/scale inside, the end outside (LSQ, eq. 3)
+    assert scale.grad.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_training_moves_the_scales_and_leaves_the_running_statistics():
+    model = quantised(SHAPES["one-layer"], WIDTHS["4-bit"]).train()
+    norm = model.encoder.layers[0].norm1
+    mean, scale = norm.running_mean.clone(), model.log_scale.clone()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    (model(windows(model.config)) - 1).square().mean().backward()
+    optimiser.step()
+    assert torch.equal(norm.running_mean, mean)
+    assert (model.log_scale != scale).all()
+    assert norm.weight.grad.abs().min() > 0
+
+
+def test_evaluation_and_training_mode_compute_the_same():
+    model, x = quantised(SHAPES["one-layer"], WIDTHS["8-bit"]), windows(SHAPES["one-layer"])
+    assert torch.equal(model.train()(x), model.eval()(x))
+
+
+def test_calibration_beats_the_largest_value_as_scale_on_heavy_tails():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(5000, generator=generator) ** 3
+    found = calibrate(values, 4)
+
+    def error(scale):
+        return (((values / scale + 0.5).floor().clamp(-8, 7) * scale - values) ** 2).mean()
+
+    assert error(found) < 0.7 * error(values.abs().max() / 7)
+
+
+def test_calibration_of_a_tensor_of_zeros_gives_a_usable_scale():
+    assert calibrate(torch.zeros(10), 8) > 0
+    assert (calibrate_channels(torch.zeros(2, 3), 8) > 0).all()
+
+
+def test_unsigned_calibration_uses_the_codes_of_both_signs():
+    values = torch.linspace(0, 15, 1000)
+    assert calibrate(values, 4, signed=False) == pytest.approx(1.0, rel=0.1)
+
+
+def test_the_context_is_stored_finer_than_v_when_a_mean_is_smaller_than_its_terms():
+    generator = torch.Generator().manual_seed(0)
+    assert calibrate_gain(torch.randn(1000, generator=generator), 1 / 40, 8) == 0
+    assert calibrate_gain(torch.randn(1000, generator=generator) / 8, 1 / 40, 8) == 3
+
+
+def test_the_limit_of_a_multiplier_is_the_narrow_port_of_the_multiplier_block():
+    assert (MULT_BITS, MULT_TOP) == (18, 2**17 - 1)
+
+
+def test_a_model_that_the_accumulator_cannot_hold_is_refused_with_the_width_it_needs():
+    config = ModelConfig(window=2, d_model=4, ffn=4096)
+    model = encoder(config)
+    with torch.no_grad():
+        model.layers[0].ffn2.weight.fill_(0.5)
+    with pytest.raises(OverflowError, match=r"program: 0.output: sums span \[-\d+, \d+\], which needs 2\d bits; the acc"):
+        lower(QuantisedEncoder(model, QuantConfig(bits=8), windows(config)))
