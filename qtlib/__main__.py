@@ -1,0 +1,203 @@
+"""Command line: ``python -m qtlib``. Every command is a thin call of one function; errors are one line and exit status 1."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import qtlib
+from qtlib import config, paths, run
+from qtlib.config import HardwareConfig, digest
+from qtlib.notebook import NotebookFailed
+from qtlib.tools import MissingTool, ToolError
+
+OK, FAILURE, USAGE = 0, 1, 2
+EXPECTED = (ValueError, TypeError, OverflowError, OSError, NotebookFailed, MissingTool, ToolError)
+
+CHOICES = {
+    "multiplier": config.MULTIPLIERS,
+    **dict.fromkeys(("activations", "weights", "parameters", "tables"), config.MEMORY_TYPES),
+}
+HELP = {
+    "device": "part name",
+    "clock_mhz": "clock in MHz",
+    "lanes": "tokens computed side by side",
+    "unroll": "output features per clock",
+    "requantisers": "codes requantised per clock",
+    "multiplier": "what multiplies",
+    "activations": "memory type of the activation stores",
+    "weights": "memory type of the weights",
+    "parameters": "memory type of biases and multipliers",
+    "tables": "memory type of the softmax tables",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 failed, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.handler(arguments)
+    except run.UsageError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except EXPECTED as error:
+        print(error, file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return FAILURE
+    return OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses abbreviations and suggests the closest command."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            self.error(f"command {value!r} does not exist{run.suggest(value, list(action.choices))}")
+        super()._check_value(action, value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m qtlib", description=qtlib.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"qtlib {qtlib.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, handler: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(handler=handler)
+        return sub
+
+    stages = command("run", _run, "execute notebooks, skipping those that are up to date")
+    stages.add_argument(
+        "stages", nargs="*", type=int, metavar="NN", help="stage numbers; none: all, the overview 00 last"
+    )
+    stages.add_argument("--from", type=int, dest="first", metavar="NN", help="first stage")
+    stages.add_argument("--to", type=int, dest="last", metavar="NN", help="last stage")
+    stages.add_argument("--profile", default="quick", help=f"{' or '.join(run.PROFILES)} (default: quick)")
+    stages.add_argument(
+        "-p",
+        action="append",
+        default=[],
+        dest="parameters",
+        metavar="NAME=VALUE",
+        help="set a notebook parameter; repeatable",
+    )
+    stages.add_argument("--force", action="store_true", help="execute also what is up to date")
+
+    fetch = command("fetch", _fetch, "download or find the raw data and check its SHA-256")
+    fetch.add_argument("datasets", nargs="*", metavar="DATASET", help="none: all")
+
+    for name, handler, text in (
+        ("estimate", _estimate, "print the clocks and resources of a program by formula"),
+        ("emit", _emit, "write the VHDL of a program"),
+        ("simulate", _simulate, "emit a program and simulate it"),
+        ("synthesise", _synthesise, "emit a program and map it with Yosys"),
+    ):
+        sub = command(name, handler, text)
+        sub.add_argument("program", type=Path, help="file of an integer program")
+        if name != "estimate":
+            sub.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
+        _add_hardware(sub)
+    return parser
+
+
+def _add_hardware(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("hardware: changes clocks and resources, never an output bit")
+    hints = typing.get_type_hints(HardwareConfig)
+    for field in fields(HardwareConfig):
+        kinds = [kind for kind in typing.get_args(hints[field.name]) or [hints[field.name]] if kind is not type(None)]
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=kinds[0],
+            default=field.default,
+            choices=CHOICES.get(field.name),
+            help=f"{HELP.get(field.name, field.name)} (default: {field.default})",
+        )
+
+
+def _hardware(arguments: argparse.Namespace) -> HardwareConfig:
+    return HardwareConfig(**{field.name: getattr(arguments, field.name) for field in fields(HardwareConfig)})
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    parameters = {}
+    for word in arguments.parameters:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise run.UsageError(f"run: -p {word} must be NAME=VALUE")
+        parameters[name] = text
+    run.run(
+        arguments.stages,
+        profile=arguments.profile,
+        parameters=parameters,
+        first=arguments.first,
+        last=arguments.last,
+        force=arguments.force,
+    )
+
+
+# The imports below wait for their command: `run` and `--help` must not load PyTorch.
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from qtlib import data
+
+    absent = []
+    for name in arguments.datasets or data.DATASETS:
+        found = data.fetch(name)
+        print(f"{name}: {found.origin}", *found.paths, flush=True)
+        if not found.paths:
+            absent.append(name)
+    # Some sets are for their owners to place in data/raw, so only what was asked for by name must be there.
+    if arguments.datasets and absent:
+        raise FileNotFoundError(f"fetch: no file, and no download, of {', '.join(absent)}; see data/README.md")
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    from qtlib import program, resources
+
+    _print(resources.estimate(program.load(arguments.program), _hardware(arguments)))
+
+
+def _emit(arguments: argparse.Namespace) -> None:
+    print(_design(arguments))
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    from qtlib import simulate
+
+    _print(simulate.simulate(_design(arguments)))
+
+
+def _synthesise(arguments: argparse.Namespace) -> None:
+    from qtlib import synthesise
+
+    _print(synthesise.synthesise(_design(arguments)))
+
+
+def _design(arguments: argparse.Namespace) -> Path:
+    from qtlib import emit, program
+
+    hardware = _hardware(arguments)
+    directory = arguments.directory or paths.generated() / f"{arguments.program.stem}_{digest(hardware)}"
+    emit.emit(program.load(arguments.program), hardware, directory)
+    return directory
+
+
+def _print(report: Any) -> None:
+    if is_dataclass(report):
+        report = asdict(report)
+    elif hasattr(report, "_asdict"):
+        report = report._asdict()
+    print(json.dumps(report, indent=1, sort_keys=True, default=str))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from qtlib import __main__ as cli
+from qtlib import run, tools
+from qtlib.config import HardwareConfig
+from qtlib.notebook import NotebookFailed
+
+
+def options(*words):
+    """Call the command line as far as argparse goes."""
+    return cli._parser().parse_args(words)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    calls = []
+    monkeypatch.setattr(run, "run", lambda *args, **kwargs: calls.append((args, kwargs)))
+    return calls
+
+
+def test_run_passes_stages_profile_and_parameters_on(called):
+    assert cli.main(["run", "1", "2", "--profile", "paper", "-p", "seed=1", "-p", "note=a=b", "--force"]) == 0
+    expected = {
+        "profile": "paper",
+        "parameters": {"seed": "1", "note": "a=b"},
+        "first": None,
+        "last": None,
+        "force": True,
+    }
+    assert called == [(([1, 2],), expected)]
+
+
+def test_run_without_words_is_the_whole_quick_study(called):
+    cli.main(["run"])
+    expected = {"profile": "quick", "parameters": {}, "first": None, "last": None, "force": False}
+    assert called == [(([],), expected)]
+
+
+def test_a_range_of_stages_is_passed_on(called):
+    cli.main(["run", "--from", "2", "--to", "5"])
+    assert (called[0][1]["first"], called[0][1]["last"]) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["rnu"],
+            "command 'rnu' does not exist; did you mean 'run'? legal: emit, estimate, fetch, run, simulate, synthesise",
+        ),
+        (["run", "two"], "argument NN: invalid int value: 'two'"),
+        (["run", "--forc"], "unrecognized arguments: --forc"),
+        (["estimate", "x.npz", "--multiplier", "dps"], "argument --multiplier: invalid choice: 'dps'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_words_are_usage_errors_with_status_2(capsys, words, text):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["run", "--profile", "qick"],
+            "run: profile 'qick' does not exist; did you mean 'quick'? legal: paper, quick\n",
+        ),
+        (["run", "-p", "seed"], "run: -p seed must be NAME=VALUE\n"),
+        (["run", "77"], "run: stage 77 does not exist; legal: "),
+    ],
+)
+def test_stages_profiles_and_parameters_that_do_not_exist_are_usage_errors_too(capsys, words, text):
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotebookFailed("run: 02 failed"),
+        tools.MissingTool("tools: ghdl"),
+        tools.ToolError("tools: x"),
+        FileNotFoundError("results: y"),
+        OverflowError("width"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failure_is_its_own_text_and_status_1(capsys, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(run, "run", fail)
+    assert cli.main(["run"]) == 1
+    assert capsys.readouterr().err == f"{error}\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(run, "run", fail)
+    with pytest.raises(KeyError, match="bug"):
+        cli.main(["run"])
+
+
+def test_every_choice_of_the_hardware_is_an_option_with_the_default_of_the_config():
+    assert cli._hardware(options("estimate", "x.npz")) == HardwareConfig()
+    assert {field.name for field in fields(HardwareConfig)} <= set(vars(options("emit", "x.npz")))
+
+
+def test_hardware_options_reach_the_config():
+    words = ["--lanes", "4", "--unroll", "2", "--multiplier", "packed", "--clock-mhz", "80", "--weights", "block"]
+    made = cli._hardware(options("synthesise", "x.npz", *words))
+    assert made == HardwareConfig(lanes=4, unroll=2, multiplier="packed", clock_mhz=80.0, weights="block")
+
+
+def test_a_missing_program_file_is_a_failure(tmp_path, capsys):
+    pytest.importorskip("qtlib.resources")
+    assert cli.main(["estimate", str(tmp_path / "none.npz")]) == 1
+    assert "none.npz" in capsys.readouterr().err
+
+
+def test_help_and_run_do_not_load_pytorch():
+    code = "import sys; import qtlib.__main__ as m; m._parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_module_runs_and_passes_its_status_on():
+    done = subprocess.run([sys.executable, "-m", "qtlib", "run", "77"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")

