@@ -25,6 +25,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -37,6 +38,8 @@ from qtlib.paths import write_atomic
 Codes = NDArray[np.int64]
 
 VERSION = 1
+# What a damaged archive raises: also a flag that says encrypted, or a compression that does not exist.
+DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError, NotImplementedError)
 MULT_BITS = 18  # signed; the narrow port of a DSP48E1 (Xilinx UG479, table 1-1)
 ACC_BITS = 25  # signed; its wide port
 RESULT_BITS = 32  # signed; what the host receives
@@ -401,13 +404,13 @@ def load(path: Path) -> Program:
     try:
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read("program.json"))
-            if header.get("version") != VERSION:
-                raise ValueError(
-                    f"program: {path} has version {header.get('version')}, this qtlib reads version {VERSION}; lower the model again"
-                )
-            arrays = {name: _load_array(archive, name, digest, path) for name, digest in header["arrays"].items()}
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            version, names = header.get("version"), header["arrays"]
+    except DAMAGE as error:
         raise ValueError(f"program: {path} is not a program file: {error}") from error
+    if version != VERSION:
+        raise ValueError(f"program: {path} has version {version}, this qtlib reads version {VERSION}; lower the model again")
+    with zipfile.ZipFile(path) as archive:
+        arrays = {name: _load_array(archive, name, digest, path) for name, digest in names.items()}
     tensors = {}
     for plain in header["tensors"]:
         tensor = Tensor(**{**plain, "shape": tuple(plain["shape"]), "scale": tuple(plain["scale"])})
@@ -426,7 +429,7 @@ def load(path: Path) -> Program:
 def _load_array(archive: zipfile.ZipFile, name: str, digest: str, path: Path) -> Codes:
     try:
         array = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise ValueError(f"program: array {name} of {path} is damaged or missing: {error}") from error
     found = hashlib.sha256(array.tobytes()).hexdigest()
     if found != digest:
