@@ -109,9 +109,12 @@ def test_scripts_are_executable_and_parse(script):
     assert subprocess.run([shell, "-n", ROOT / script]).returncode == 0
 
 
-def test_continuous_integration_passes_a_failing_test_on(tmp_path):
+@pytest.mark.parametrize(("apt", "test", "status"), [(0, 0, 0), (0, 3, 2), (1, 0, 1)], ids=["sound", "test", "apt"])
+def test_continuous_integration_passes_every_failure_on(tmp_path, apt, test, status):
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
-    (tmp_path / ".ci" / "apt").write_text("exit 0\n")
-    (tmp_path / "Makefile").write_text("test:\n\t@exit 3\n")
-    assert subprocess.run([tmp_path / ".ci" / "run"], capture_output=True).returncode != 0
+    (tmp_path / ".ci" / "apt").write_text(f"exit {apt}\n")
+    (tmp_path / "Makefile").write_text(f"test:\n\t@exit {test}\n")
+    # An interpreter that does not exist makes the script ask for packages.
+    environment = {**os.environ, "PYTHON": "no-such-python"}
+    assert subprocess.run([tmp_path / ".ci" / "run"], env=environment, capture_output=True).returncode == status
