@@ -5,7 +5,7 @@
 # make clean     delete what can be computed again (keeps .venv; `make distclean` deletes it too)
 #
 # PYTHON=python3.12      interpreter of the virtual environment, 3.11 or newer
-# PROFILE=paper          the full study instead of the quick one
+# PROFILE=paper          the full study instead of the quick one; kept apart, in data/prepared/run/paper
 # TORCH_INDEX=URL        another PyTorch build, for example https://download.pytorch.org/whl/cu128 (after make distclean)
 # APT=no                 never install Debian packages, only print the command
 
