@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from qtlib.program import Codes, Context, Head, Linear, Operation, Pool, Program, Range, Scores, Softmax, Tensor, reciprocal
+from qtlib.program import (
+    Codes,
+    Context,
+    Head,
+    Linear,
+    Operation,
+    Pool,
+    Program,
+    Range,
+    Scores,
+    Softmax,
+    Tensor,
+    reciprocal,
+)
 
 
 def exact_matmul(a: Codes, b: Codes, bound: Range) -> Codes:
@@ -97,7 +110,9 @@ def trace(program: Program, codes: Codes) -> dict[str, Codes]:
     if codes.dtype.kind not in "iu":
         raise TypeError(f"integer: the input is {codes.dtype}, expected integer codes")
     if codes.shape[1:] != expected.shape:
-        raise ValueError(f"integer: the input has shape {codes.shape}, expected [batch, {', '.join(map(str, expected.shape))}]")
+        raise ValueError(
+            f"integer: the input has shape {codes.shape}, expected [batch, {', '.join(map(str, expected.shape))}]"
+        )
     if codes.size and (codes.min() < expected.range.low or codes.max() > expected.range.high):
         raise OverflowError(
             f"integer: input codes span [{codes.min()}, {codes.max()}], outside the "

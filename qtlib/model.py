@@ -89,7 +89,9 @@ class Encoder(nn.Module):
         """
         expected = (self.config.window, self.config.features)
         if x.dim() != 3 or tuple(x.shape[1:]) != expected:
-            raise ValueError(f"model: the input has shape {tuple(x.shape)}, expected [batch, {expected[0]}, {expected[1]}]")
+            raise ValueError(
+                f"model: the input has shape {tuple(x.shape)}, expected [batch, {expected[0]}, {expected[1]}]"
+            )
         stream = embed = self.embed(x) + self.position
         for index, layer in enumerate(self.layers):
             stream = layer(stream, f"{index}.", kept)

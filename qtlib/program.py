@@ -232,7 +232,9 @@ class Program:
             _expect_shape(f"{op.y} table", op.table, (1 << x.bits,))
             _expect_range(f"{op.y} table", op.table, y.range)
             if op.table[0] != y.range.high or y.signed:
-                raise ValueError(f"program: {op.y}: table[0]={op.table[0]} must be the largest unsigned code, {y.range.high}")
+                raise ValueError(
+                    f"program: {op.y}: table[0]={op.table[0]} must be the largest unsigned code, {y.range.high}"
+                )
         if isinstance(op, (Linear, Scores, Context)) and not 1 <= op.shift <= SHIFT_MAX:
             raise ValueError(f"program: {op.y}: shift={op.shift} is outside 1..{SHIFT_MAX}")
         acc, limit = self.accumulator(op), RESULT_BITS if isinstance(op, (Pool, Head)) else ACC_BITS
@@ -285,7 +287,8 @@ class Program:
             r = self.tensors[op.residual].range
             extra = np.stack([r.low * op.residual_mult, r.high * op.residual_mult]) << op.residual_shift
             return Range(
-                int((products.min(0) + extra.min(0) + offset).min()), int((products.max(0) + extra.max(0) + offset).max())
+                int((products.min(0) + extra.min(0) + offset).min()),
+                int((products.max(0) + extra.max(0) + offset).max()),
             )
         return Range(int((products.min(0) + offset).min()), int((products.max(0) + offset).max()))
 
@@ -331,7 +334,9 @@ def choose_shift(largest: float) -> int:
     """
     top = code_range(MULT_BITS).high
     if not (math.isfinite(largest) and largest * (1 << SHIFT_STEP) <= top):
-        raise OverflowError(f"requantise: the ratio {largest:g} is above the limit {top / (1 << SHIFT_STEP):g} of {MULT_BITS} bits")
+        raise OverflowError(
+            f"requantise: the ratio {largest:g} is above the limit {top / (1 << SHIFT_STEP):g} of {MULT_BITS} bits"
+        )
     shift = SHIFT_MAX
     while largest * (1 << shift) > top:
         shift -= SHIFT_STEP
@@ -346,7 +351,9 @@ def _expect_shape(place: str, array: Codes | None, shape: tuple[int, ...]) -> No
 
 def _expect_range(place: str, array: Codes, legal: Range) -> None:
     if array.size and (array.min() < legal.low or array.max() > legal.high):
-        raise OverflowError(f"program: {place} spans [{array.min()}, {array.max()}], outside [{legal.low}, {legal.high}]")
+        raise OverflowError(
+            f"program: {place} spans [{array.min()}, {array.max()}], outside [{legal.low}, {legal.high}]"
+        )
 
 
 def _split(program: Program) -> tuple[dict[str, Any], dict[str, Codes]]:
@@ -408,7 +415,9 @@ def load(path: Path) -> Program:
     except DAMAGE as error:
         raise ValueError(f"program: {path} is not a program file: {error}") from error
     if version != VERSION:
-        raise ValueError(f"program: {path} has version {version}, this qtlib reads version {VERSION}; lower the model again")
+        raise ValueError(
+            f"program: {path} has version {version}, this qtlib reads version {VERSION}; lower the model again"
+        )
     with zipfile.ZipFile(path) as archive:
         arrays = {name: _load_array(archive, name, digest, path) for name, digest in names.items()}
     tensors = {}

@@ -76,7 +76,13 @@ def rounded(x: Tensor) -> Tensor:
 
 
 def linear_plan(
-    weight: Tensor, ratio: Tensor, bias: Tensor, residual_ratio: Tensor | None = None, *, x_zero: int = 0, y_zero: int = 0
+    weight: Tensor,
+    ratio: Tensor,
+    bias: Tensor,
+    residual_ratio: Tensor | None = None,
+    *,
+    x_zero: int = 0,
+    y_zero: int = 0,
 ) -> LinearPlan:
     """Choose the integers of a linear layer.
 
@@ -253,7 +259,7 @@ class AttentionCodes(torch.autograd.Function):
         gradient = inside(split_heads(gradient, ctx.heads), codes, *ctx.range) * ctx.gain
         d_v = p.transpose(-1, -2) @ gradient
         d_p = gradient @ v.transpose(-1, -2)
-        d_logit = torch.ops.aten._softmax_backward_data(d_p, p, -1, p.dtype)  # [B, H, n, n]; logit = score_scale * score
+        d_logit = torch.ops.aten._softmax_backward_data(d_p, p, -1, p.dtype)  # logit = score_scale * score
         d_scale = (d_logit * clamped).sum().double()
         d_acc = inside(d_logit, scores, *ctx.range) * (score_scale * ratio).float()
         d_q, d_k = d_acc @ k, d_acc.transpose(-1, -2) @ q
@@ -385,7 +391,9 @@ class QuantisedEncoder(nn.Module):
         bits = self.quant.softmax
         table = exponential_table(score_scale.item(), bits, 1 << self.quant.bits)
         down = bits + RECIPROCAL_BITS - gain
-        return AttentionPlan(ratio, score_scale, mult, 1 << (shift - 1), shift, table, bits, gain, 1 << (down - 1), down)
+        return AttentionPlan(
+            ratio, score_scale, mult, 1 << (shift - 1), shift, table, bits, gain, 1 << (down - 1), down
+        )
 
     def forward(self, x: Tensor, kept: dict[str, Tensor] | None = None) -> Tensor:
         """Forecast scaled targets from scaled inputs as the device does, [B, n, m] -> [B, outputs].

@@ -196,7 +196,9 @@ def _step(model: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tens
     norm = nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM).item()
     if not math.isfinite(norm):
         bad = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-        raise FloatingPointError(f"train: the gradient norm is {norm} at {place}; not finite: {', '.join(bad) or 'the sum'}")
+        raise FloatingPointError(
+            f"train: the gradient norm is {norm} at {place}; not finite: {', '.join(bad) or 'the sum'}"
+        )
     optimiser.step()
     return value
 
@@ -257,8 +259,9 @@ def _keep(run: Run, prepared: Prepared, folder: Path) -> None:
         torch.save(run.model.state_dict(), scratch / "model.pt")
         if run.program:
             programs.save(run.program, scratch / "program.qtp")
-        write_atomic(scratch / "history.csv", run.history.to_csv(index=False))
-        record = _identity(run.experiment, prepared) | {"metrics": run.metrics, "torch": torch.__version__}
+        history = run.history.astype(object).where(run.history.notna(), None).to_dict("list")
+        record = _identity(run.experiment, prepared)
+        record |= {"metrics": run.metrics, "history": history, "torch": torch.__version__}
         write_atomic(scratch / "run.json", json.dumps(record, indent=1, sort_keys=True))
         # Another process may have finished the same run; its result is the same.
         with contextlib.suppress(FileExistsError):
@@ -272,18 +275,22 @@ def _read(experiment: Experiment, prepared: Prepared, folder: Path) -> Run:
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         found = {key: record[key] for key in _identity(experiment, prepared)}
-        metrics = record["metrics"]
+        metrics, history = record["metrics"], pd.DataFrame(record["history"])
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"train: {folder} is not a finished run ({type(error).__name__}: {error}); delete it") from error
+        raise ValueError(
+            f"train: {folder} is not a finished run ({type(error).__name__}: {error}); delete it"
+        ) from error
     for name, kept, expected in _differences("", found, _identity(experiment, prepared)):
-        raise ValueError(f"train: {folder} holds a run with {name}={kept!r}, expected {expected!r}; delete it to train again")
-    model: Encoder | QuantisedEncoder = Encoder(experiment.model).eval()
+        raise ValueError(
+            f"train: {folder} holds a run with {name}={kept!r}, expected {expected!r}; delete it to train again"
+        )
+    with torch.random.fork_rng(devices=[]):
+        model: Encoder | QuantisedEncoder = Encoder(experiment.model).eval()
     kept_program = None
     if experiment.quant:
         model = _calibrated(experiment, model, prepared)
         kept_program = programs.load(folder / "program.qtp")
     model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
-    history = pd.read_csv(folder / "history.csv", float_precision="round_trip")
     return Run(experiment, history, model.eval(), kept_program, metrics)
 
 

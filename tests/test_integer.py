@@ -95,7 +95,8 @@ def _plain(prog: Program, window: np.ndarray) -> dict[str, np.ndarray]:
             held[op.y] = [
                 [
                     sat(
-                        sum(e * v[j][f] for j, e in enumerate(x[f // width][t])) * (2 ** (e_bits + 16) // sum(x[f // width][t]))
+                        sum(e * v[j][f] for j, e in enumerate(x[f // width][t]))
+                        * (2 ** (e_bits + 16) // sum(x[f // width][t]))
                         + op.offset,
                         op.shift,
                         y,

@@ -10,7 +10,20 @@ from small import SHAPES, WIDTHS, codes, program
 
 from qtlib import integer
 from qtlib import program as programs
-from qtlib.program import Context, Head, Linear, Operation, Pool, Program, Range, Scores, Softmax, Tensor, choose_shift, code_range
+from qtlib.program import (
+    Context,
+    Head,
+    Linear,
+    Operation,
+    Pool,
+    Program,
+    Range,
+    Scores,
+    Softmax,
+    Tensor,
+    choose_shift,
+    code_range,
+)
 
 
 def changed(prog, y, **changes):
@@ -32,7 +45,9 @@ def raises(kind, text):
     return pytest.raises(kind, match=f"^{re.escape(text)}$")
 
 
-@pytest.mark.parametrize(("low", "high", "bits"), [(-128, 127, 8), (-129, 0, 9), (0, 127, 8), (0, 128, 9), (0, 0, 1), (-1, 0, 1)])
+@pytest.mark.parametrize(
+    ("low", "high", "bits"), [(-128, 127, 8), (-129, 0, 9), (0, 127, 8), (0, 128, 9), (0, 0, 1), (-1, 0, 1)]
+)
 def test_the_width_of_a_range_is_that_of_twos_complement(low, high, bits):
     assert Range(low, high).bits == bits
 
@@ -114,7 +129,9 @@ def test_a_tensor_that_nobody_writes_is_refused():
 
 
 def test_a_residual_that_comes_later_is_refused():
-    with pytest.raises(ValueError, match="^program: 0.attention reads '0.output', which no earlier operation writes; known: "):
+    with pytest.raises(
+        ValueError, match="^program: 0.attention reads '0.output', which no earlier operation writes; known: "
+    ):
         changed(program(), "0.attention", residual="0.output")
 
 
@@ -274,7 +291,9 @@ def test_a_changed_array_is_refused(tmp_path):
         entries[name] = stream.getvalue()
 
     path = rewritten(programs.save(program(), tmp_path / "a.qtp"), change)
-    with pytest.raises(ValueError, match=r"^program: array 001/weight of .*a.qtp is damaged: SHA-256 \w{12}, expected \w{12}$"):
+    with pytest.raises(
+        ValueError, match=r"^program: array 001/weight of .*a.qtp is damaged: SHA-256 \w{12}, expected \w{12}$"
+    ):
         programs.load(path)
 
 

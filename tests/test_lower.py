@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+from small import MIXED, SHAPES, WIDTHS, encoder, quantised, windows
+
+from qtlib import integer
+from qtlib.config import ModelConfig, QuantConfig
+from qtlib.lower import lower
+from qtlib.program import code_range
+from qtlib.quantise import QuantisedEncoder
+
+LAYER = ["q", "k", "scores", "exponentials", "v", "context", "attention", "hidden", "output"]
+
+
+def operations(program):
+    return {op.y: op for op in program.operations}
+
+
+def test_operations_come_in_the_order_of_the_engine():
+    program = lower(quantised(SHAPES["two-layers-three-outputs"], MIXED))
+    layers = [f"{i}.{name}" for i in (0, 1) for name in LAYER]
+    assert [op.y for op in program.operations] == ["embed", *layers, "pooled", "forecast"]
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_every_tensor_has_the_width_that_the_config_asks_for(config):
+    bits = {name: tensor.bits for name, tensor in lower(quantised(config, MIXED)).tensors.items()}
+    assert bits.pop("pooled") == 8 + (config.window - 1).bit_length()
+    assert bits.pop("forecast") == 32
+    for name, found in bits.items():
+        kind = name.partition(".")[2] or name
+        expected = {"input": 7, "position": 7, "exponentials": 6} | dict.fromkeys(("embed", "attention", "output"), 8)
+        assert found == expected.get(kind, MIXED.bits), name
+
+
+def test_weights_have_their_own_width_and_the_head_another():
+    for name, op in operations(lower(quantised(SHAPES["one-layer"], MIXED))).items():
+        if hasattr(op, "weight"):
+            assert op.weight_bits == (MIXED.head_bits if name == "forecast" else MIXED.weights)
+            assert np.abs(op.weight).max() == code_range(op.weight_bits).high
+
+
+def test_only_hidden_features_have_a_zero_point_and_it_is_the_lowest_code():
+    for name, tensor in lower(quantised(SHAPES["two-layers-three-outputs"], WIDTHS["4-bit"])).tensors.items():
+        assert tensor.zero_point == (-8 if name.endswith(".hidden") else 0)
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_scales_read_the_codes_back_as_the_float_models_values(config):
+    model, x = encoder(config), windows(config)
+    program = lower(QuantisedEncoder(model, WIDTHS["8-bit"], x))
+    real, codes = model.trace(x), integer.trace(program, program.input.codes(x.numpy()))
+    for name, tensor in program.tensors.items():
+        values, expected = tensor.values(codes[name]), real[name].numpy()
+        ratio = np.sqrt(np.mean((values - expected) ** 2)) / expected.std()
+        assert ratio < 0.12, (name, ratio)
+
+
+def test_the_norm_is_folded_with_its_gain_statistics_and_bias():
+    model = encoder(SHAPES["one-layer"])
+    norm, linear = model.layers[0].norm1, model.layers[0].o
+    quantised_model = QuantisedEncoder(model, WIDTHS["8-bit"], windows(model.config))
+    program, scales = lower(quantised_model), quantised_model.scales()
+    op, y = operations(program)["0.attention"], scales["0.attention"].item()
+    gain = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach().numpy()
+    assert (gain < 0).any() and (gain > 0).any()
+    assert (np.sign(op.residual_mult) == np.sign(gain)).all()
+    residual = op.residual_mult / 2.0 ** (op.shift - op.residual_shift)
+    assert residual == pytest.approx(gain * scales["embed"].item() / y, rel=1e-3)
+    bias = gain * (linear.bias - norm.running_mean).detach().numpy() + norm.bias.detach().numpy()
+    assert (op.offset - 2 ** (op.shift - 1)) / 2**op.shift == pytest.approx(bias / y, abs=1e-3)
+
+
+def test_the_score_multiplier_holds_the_width_of_one_head():
+    config = SHAPES["two-heads"]
+    model = quantised(config, WIDTHS["8-bit"])
+    program, scales = lower(model), {name: scale.item() for name, scale in model.scales().items()}
+    op = operations(program)["0.scores"]
+    expected = scales["0.q"] * scales["0.k"] / scales["0.scores"] / np.sqrt(config.d_model / config.heads)
+    assert op.mult / 2**op.shift == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_heads_lower_and_agree(heads):
+    config = ModelConfig(window=4, d_model=8, heads=heads)
+    model, x = quantised(config, WIDTHS["4-bit"]), windows(config)
+    program = lower(model)
+    results = integer.run(program, program.input.codes(x.numpy()))
+    assert (model.trace(x)["forecast"].numpy() == results).all()
+
+
+def test_the_position_table_is_a_constant_of_the_input_width():
+    program = lower(quantised(SHAPES["one-layer"], MIXED))
+    codes = program.constants["position"]
+    assert program.tensors["position"].values(codes) == pytest.approx(
+        encoder(SHAPES["one-layer"]).position.numpy(), abs=0.5 / 63
+    )
+    assert codes.max() == 63
+
+
+def test_the_rounding_half_is_in_every_offset():
+    model = encoder(SHAPES["one-layer"])
+    with torch.no_grad():
+        model.layers[0].q.bias.zero_()
+    op = operations(lower(QuantisedEncoder(model, WIDTHS["8-bit"], windows(model.config))))["0.q"]
+    assert (op.offset == 2 ** (op.shift - 1)).all()
+
+
+def test_metadata_is_carried_and_changes_no_integer():
+    model = quantised(SHAPES["one-layer"], WIDTHS["8-bit"])
+    program = lower(model, {"unit": "vehicles"})
+    assert program.metadata == {"unit": "vehicles"}
+    assert program.digest == lower(model).digest
+
+
+def test_weights_that_are_not_finite_are_refused():
+    model = quantised(SHAPES["one-layer"], QuantConfig(bits=8))
+    with torch.no_grad():
+        model.log_scale[2] = float("nan")
+    with pytest.raises(OverflowError, match="requantise: the ratio nan is above the limit 8191.94 of 18 bits"):
+        lower(model)
