@@ -1,0 +1,502 @@
+-- The accelerator: a quantised Transformer encoder on lanes of tokens.
+--
+--   load -> input store ----------\                      /-> activation stores (lane operands)
+--           activation stores ------> lanes -> retire ----> broadcast stores (K, V, residual stream)
+--           exponential store ----/     ^                \-> softmax -> exponential store, reciprocal store
+--           weights, broadcast stores --/                 \-> unload
+--
+-- Twin:    qtlib.integer.run, equal bit for bit (tests/test_hdl_engine.py).
+-- Clocks:  qtlib.schedule.Schedule.clocks, exact and independent of the data.
+
+library ieee;
+use ieee.std_logic_1164.all;
+use ieee.numeric_std.all;
+
+use work.qt_pkg.all;
+
+entity engine is
+  generic (
+    window : positive;
+    features : positive;
+    outputs : positive;
+    lane_count : positive;
+    unroll : positive;
+    requantisers : positive;
+    operands : positive; -- lanes on one multiplier
+    dsp_macs : natural;
+    issue_program : issue_program_t;
+    retire_program : retire_program_t;
+    input_bits : positive;
+    activation_bits : positive;
+    broadcast_bits : positive;
+    key_bits : positive; -- widest code of K and V
+    score_bits : positive;
+    exponential_bits : positive;
+    total_bits : positive;
+    position_bits : positive;
+    weight_bits : positive;
+    head_bits : positive;
+    x_bits : positive;
+    w_bits : positive;
+    product_bits : positive;
+    packed_bits : positive; -- of the operands of one multiplier, packed
+    acc_bits : positive;
+    mult_bits : positive;
+    residual_mult_bits : positive;
+    offset_bits : positive;
+    sum_bits : positive;
+    result_bits : positive;
+    shifts : integer_vector;
+    residual_shifts : integer_vector;
+    widths : integer_vector;
+    activation_depth : positive;
+    broadcast_depth : positive;
+    address_width : positive;
+    weights : words_t;
+    head_weights : words_t;
+    parameters : words_t;
+    positions : words_t;
+    exponentials : words_t;
+    activation_memory : string;
+    weight_memory : string;
+    parameter_memory : string;
+    table_memory : string
+  );
+  port (
+    clk : in std_ulogic;
+    rst : in std_ulogic;
+
+    in_ready : out std_ulogic;
+    in_valid : in std_ulogic;
+    in_data : in std_ulogic_vector(input_bits - 1 downto 0);
+
+    out_ready : in std_ulogic;
+    out_valid : out std_ulogic;
+    out_data : out std_ulogic_vector(result_bits - 1 downto 0)
+  );
+end entity;
+
+architecture rtl of engine is
+
+  constant groups : positive := (window + lane_count - 1) / lane_count;
+  constant slices : positive := lane_count / requantisers;
+  constant padded_keys : positive := (window + unroll - 1) / unroll * unroll;
+  constant padded_outputs : positive := (outputs + unroll - 1) / unroll * unroll;
+  constant input_depth : positive := features * groups;
+
+  subtype address_t is unsigned(address_width - 1 downto 0);
+  subtype bank_t is natural range 0 to unroll - 1;
+  subtype lane_t is natural range 0 to lane_count - 1;
+
+  signal load_valid, full, take, free : std_ulogic;
+  signal load_address : unsigned(address_bits(input_depth) - 1 downto 0);
+  signal load_data, input_word : std_ulogic_vector(lane_count * input_bits - 1 downto 0);
+
+  signal valid, first, last, valid_1, first_1, last_1 : std_ulogic := '0';
+  signal x_source, x_source_1 : x_source_t;
+  signal w_source, w_source_1 : w_source_t;
+  signal x_address, w_address : address_t;
+  signal x_bank, x_bank_1 : bank_t;
+  signal w_lane, w_lane_1 : lane_t;
+
+  signal input_address : unsigned(address_bits(input_depth) - 1 downto 0);
+  signal activation_address : unsigned(address_bits(activation_depth) - 1 downto 0);
+  signal exponential_address : unsigned(address_bits(window * groups) - 1 downto 0);
+  signal weight_address : unsigned(address_bits(weights'length) - 1 downto 0);
+  signal head_address : unsigned(address_bits(head_weights'length) - 1 downto 0);
+  signal broadcast_address : unsigned(address_bits(broadcast_depth) - 1 downto 0);
+
+  signal activation_words : std_ulogic_vector(unroll * lane_count * activation_bits - 1 downto 0);
+  signal broadcast_words : std_ulogic_vector(unroll * lane_count * broadcast_bits - 1 downto 0);
+  signal exponential_word : std_ulogic_vector(lane_count * exponential_bits - 1 downto 0);
+  signal weight_word : std_ulogic_vector(unroll * weight_bits - 1 downto 0);
+  signal head_word : std_ulogic_vector(unroll * head_bits - 1 downto 0);
+  signal x : std_ulogic_vector(lane_count * x_bits - 1 downto 0);
+  signal w : std_ulogic_vector(unroll * w_bits - 1 downto 0);
+
+  signal captured, advance : std_ulogic;
+  signal front : std_ulogic_vector(requantisers * acc_bits - 1 downto 0);
+
+  signal parameter_address, stream_address, position_address : address_t;
+  signal parameter_data : std_ulogic_vector(mult_bits + residual_mult_bits + offset_bits - 1 downto 0);
+  signal position_data : std_ulogic_vector(lane_count * position_bits - 1 downto 0);
+  signal stream_valid : std_ulogic;
+
+  signal activation_valid, broadcast_valid : std_ulogic;
+  signal activation_write, broadcast_write : address_t;
+  signal activation_data : std_ulogic_vector(lane_count * activation_bits - 1 downto 0);
+  signal broadcast_data : std_ulogic_vector(lane_count * broadcast_bits - 1 downto 0);
+  signal write_bank : bank_t;
+
+  signal score_valid, score_last : std_ulogic;
+  signal score_table : count_t;
+  signal score_key : unsigned(address_bits(padded_keys) - 1 downto 0);
+  signal score_slice, reciprocal_slice, reciprocal_address : unsigned(address_bits(slices * groups) - 1 downto 0);
+  signal score_data : std_ulogic_vector(requantisers * score_bits - 1 downto 0);
+  signal exponential_valid, reciprocal_valid : std_ulogic;
+  signal exponential_part : natural range 0 to slices - 1;
+  signal exponential_data : std_ulogic_vector(requantisers * exponential_bits - 1 downto 0);
+  signal reciprocal_write, reciprocal_data : std_ulogic_vector(requantisers * 17 - 1 downto 0);
+  signal exponential_write : unsigned(address_bits(window * groups) - 1 downto 0);
+
+  signal result_valid, result_last : std_ulogic;
+  signal result_address : unsigned(address_bits(padded_outputs) - 1 downto 0);
+  signal result_data : std_ulogic_vector(result_bits - 1 downto 0);
+
+begin
+
+  load : entity work.load
+    generic map (
+      window => window,
+      features => features,
+      lanes => lane_count,
+      bits => input_bits
+    )
+    port map (
+      clk => clk,
+      rst => rst,
+      in_ready => in_ready,
+      in_valid => in_valid,
+      in_data => in_data,
+      write_valid => load_valid,
+      write_address => load_address,
+      write_data => load_data,
+      full => full,
+      take => take
+    );
+
+  issue : entity work.issue
+    generic map (
+      program => issue_program,
+      window => window,
+      lanes => lane_count,
+      unroll => unroll,
+      address_width => address_width
+    )
+    port map (
+      clk => clk,
+      rst => rst,
+      full => full,
+      take => take,
+      free => free,
+      valid => valid,
+      first => first,
+      last => last,
+      x_source => x_source,
+      x_address => x_address,
+      x_bank => x_bank,
+      w_source => w_source,
+      w_address => w_address,
+      w_lane => w_lane
+    );
+
+  -- An address reaches only the store that is asked; the others stay at 0, which is always legal.
+  input_address <= resize(x_address, input_address'length) when valid = '1' and x_source = input_store else (others => '0');
+  activation_address <=
+    resize(x_address, activation_address'length) when valid = '1' and x_source = activation_store else (others => '0');
+  exponential_address <=
+    resize(x_address, exponential_address'length) when valid = '1' and x_source = exponential_store else (others => '0');
+  weight_address <= resize(w_address, weight_address'length) when valid = '1' and w_source = weight_rom else (others => '0');
+  head_address <= resize(w_address, head_address'length) when valid = '1' and w_source = head_rom else (others => '0');
+  broadcast_address <=
+    resize(stream_address, broadcast_address'length) when stream_valid = '1' else
+    resize(w_address, broadcast_address'length) when valid = '1' and (w_source = keys or w_source = values_t) else
+    (others => '0');
+
+  inputs : entity work.ram
+    generic map (width => lane_count * input_bits, depth => input_depth, memory_type => activation_memory)
+    port map (clk, load_valid, load_address, load_data, input_address, input_word);
+
+  banks : for u in 0 to unroll - 1 generate
+    signal write_activation, write_broadcast : std_ulogic;
+  begin
+    write_activation <= activation_valid when write_bank = u else '0';
+    write_broadcast <= broadcast_valid when write_bank = u else '0';
+
+    activations : entity work.ram
+      generic map (
+        width => lane_count * activation_bits,
+        depth => activation_depth,
+        memory_type => activation_memory
+      )
+      port map (
+        clk => clk,
+        write_valid => write_activation,
+        write_address => activation_write(address_bits(activation_depth) - 1 downto 0),
+        write_data => activation_data,
+        read_address => activation_address,
+        read_data =>
+          activation_words((u + 1) * lane_count * activation_bits - 1 downto u * lane_count * activation_bits)
+      );
+
+    broadcasts : entity work.ram
+      generic map (
+        width => lane_count * broadcast_bits,
+        depth => broadcast_depth,
+        memory_type => activation_memory
+      )
+      port map (
+        clk => clk,
+        write_valid => write_broadcast,
+        write_address => broadcast_write(address_bits(broadcast_depth) - 1 downto 0),
+        write_data => broadcast_data,
+        read_address => broadcast_address,
+        read_data => broadcast_words((u + 1) * lane_count * broadcast_bits - 1 downto u * lane_count * broadcast_bits)
+      );
+  end generate;
+
+  weight_store : entity work.rom
+    generic map (width => unroll * weight_bits, depth => weights'length, contents => weights, memory_type => weight_memory)
+    port map (clk, weight_address, weight_word);
+
+  head_store : entity work.rom
+    generic map (width => unroll * head_bits, depth => head_weights'length, contents => head_weights, memory_type => weight_memory)
+    port map (clk, head_address, head_word);
+
+  parameter_store : entity work.rom
+    generic map (
+      width => mult_bits + residual_mult_bits + offset_bits,
+      depth => parameters'length,
+      contents => parameters,
+      memory_type => parameter_memory
+    )
+    port map (clk, parameter_address(address_bits(parameters'length) - 1 downto 0), parameter_data);
+
+  position_store : entity work.rom
+    generic map (width => lane_count * position_bits, depth => positions'length, contents => positions, memory_type => parameter_memory)
+    port map (clk, position_address(address_bits(positions'length) - 1 downto 0), position_data);
+
+  -- One memory per slice of lanes, because the exponentials arrive slice by slice.
+  exponential_slices : for s in 0 to slices - 1 generate
+    constant slice_bits : positive := requantisers * exponential_bits;
+    signal write_valid : std_ulogic;
+  begin
+    write_valid <= exponential_valid when exponential_part = s else '0';
+    store : entity work.ram
+      generic map (width => slice_bits, depth => window * groups, memory_type => activation_memory)
+      port map (
+        clk => clk,
+        write_valid => write_valid,
+        write_address => exponential_write,
+        write_data => exponential_data,
+        read_address => exponential_address,
+        read_data => exponential_word((s + 1) * slice_bits - 1 downto s * slice_bits)
+      );
+  end generate;
+
+  reciprocals : entity work.ram
+    generic map (
+      width => requantisers * 17,
+      depth => 2 ** address_bits(slices * groups),
+      memory_type => activation_memory
+    )
+    port map (
+      clk => clk,
+      write_valid => reciprocal_valid,
+      write_address => reciprocal_slice,
+      write_data => reciprocal_write,
+      read_address => reciprocal_address,
+      read_data => reciprocal_data
+    );
+
+  align : process (clk)
+  begin
+    if rising_edge(clk) then
+      valid_1 <= valid and not rst;
+      first_1 <= first;
+      last_1 <= last;
+      x_source_1 <= x_source;
+      w_source_1 <= w_source;
+      x_bank_1 <= x_bank;
+      w_lane_1 <= w_lane;
+    end if;
+  end process;
+
+  lane_operands : process (all)
+    variable place : natural;
+  begin
+    for l in 0 to lane_count - 1 loop
+      x((l + 1) * x_bits - 1 downto l * x_bits) <=
+        std_ulogic_vector(resize(signed(input_word((l + 1) * input_bits - 1 downto l * input_bits)), x_bits));
+      if x_source_1 = exponential_store then
+        x((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(
+          resize(unsigned(exponential_word((l + 1) * exponential_bits - 1 downto l * exponential_bits)), x_bits));
+      elsif x_source_1 = activation_store then
+        for u in 0 to unroll - 1 loop
+          place := u * lane_count + l;
+          if x_bank_1 = u then
+            x((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(resize(
+              signed(activation_words((place + 1) * activation_bits - 1 downto place * activation_bits)), x_bits));
+          end if;
+        end loop;
+      end if;
+    end loop;
+  end process;
+
+  -- Of K every bank holds another feature, and `unroll` tokens side by side are wanted; of V every bank holds another
+  -- wanted feature of one token.
+  broadcast_operands : process (all)
+    variable code : std_ulogic_vector(key_bits - 1 downto 0);
+    variable place : natural;
+  begin
+    for o in 0 to unroll - 1 loop
+      w((o + 1) * w_bits - 1 downto o * w_bits) <=
+        std_ulogic_vector(resize(signed(weight_word((o + 1) * weight_bits - 1 downto o * weight_bits)), w_bits));
+      if w_source_1 = head_rom then
+        w((o + 1) * w_bits - 1 downto o * w_bits) <=
+          std_ulogic_vector(resize(signed(head_word((o + 1) * head_bits - 1 downto o * head_bits)), w_bits));
+      elsif w_source_1 = keys or w_source_1 = values_t then
+        code := (others => '0');
+        for u in 0 to unroll - 1 loop
+          for l in 0 to lane_count - 1 loop
+            place := u * lane_count + l;
+            if (w_source_1 = values_t and u = o and w_lane_1 = l)
+              or (w_source_1 = keys and x_bank_1 = u and l >= o and w_lane_1 = l - o)
+            then
+              code := broadcast_words(place * broadcast_bits + key_bits - 1 downto place * broadcast_bits);
+            end if;
+          end loop;
+        end loop;
+        w((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(resize(signed(code), w_bits));
+      end if;
+    end loop;
+  end process;
+
+  multipliers : entity work.lanes
+    generic map (
+      lane_count => lane_count,
+      unroll => unroll,
+      requantisers => requantisers,
+      operands => operands,
+      dsp_macs => dsp_macs,
+      x_bits => x_bits,
+      w_bits => w_bits,
+      product_bits => product_bits,
+      packed_bits => packed_bits,
+      acc_bits => acc_bits
+    )
+    port map (
+      clk => clk,
+      rst => rst,
+      valid => valid_1,
+      first => first_1,
+      last => last_1,
+      x => x,
+      w => w,
+      captured => captured,
+      advance => advance,
+      front => front
+    );
+
+  retire : entity work.retire
+    generic map (
+      program => retire_program,
+      window => window,
+      lanes => lane_count,
+      unroll => unroll,
+      requantisers => requantisers,
+      acc_bits => acc_bits,
+      mult_bits => mult_bits,
+      residual_mult_bits => residual_mult_bits,
+      offset_bits => offset_bits,
+      sum_bits => sum_bits,
+      result_bits => result_bits,
+      activation_bits => activation_bits,
+      broadcast_bits => broadcast_bits,
+      position_bits => position_bits,
+      score_bits => score_bits,
+      shifts => shifts,
+      residual_shifts => residual_shifts,
+      widths => widths,
+      address_width => address_width,
+      key_width => address_bits(padded_keys),
+      slice_width => address_bits(slices * groups),
+      output_width => address_bits(padded_outputs)
+    )
+    port map (
+      clk => clk,
+      rst => rst,
+      captured => captured,
+      advance => advance,
+      front => front,
+      parameter_address => parameter_address,
+      parameter_data => parameter_data,
+      stream_valid => stream_valid,
+      stream_address => stream_address,
+      stream_data => broadcast_words,
+      position_address => position_address,
+      position_data => position_data,
+      reciprocal_address => reciprocal_address,
+      reciprocal_data => reciprocal_data,
+      activation_valid => activation_valid,
+      activation_address => activation_write,
+      activation_data => activation_data,
+      broadcast_valid => broadcast_valid,
+      broadcast_address => broadcast_write,
+      broadcast_data => broadcast_data,
+      write_bank => write_bank,
+      score_valid => score_valid,
+      score_last => score_last,
+      score_table => score_table,
+      score_key => score_key,
+      score_slice => score_slice,
+      score_data => score_data,
+      result_valid => result_valid,
+      result_last => result_last,
+      result_address => result_address,
+      result_data => result_data
+    );
+
+  softmax : entity work.softmax
+    generic map (
+      keys => window,
+      padded_keys => padded_keys,
+      groups => groups,
+      parts => slices,
+      width => requantisers,
+      score_bits => score_bits,
+      exponential_bits => exponential_bits,
+      total_bits => total_bits,
+      table_count => exponentials'length / 2 ** score_bits,
+      tables => exponentials,
+      score_memory => activation_memory,
+      table_memory => table_memory
+    )
+    port map (
+      clk => clk,
+      rst => rst,
+      score_valid => score_valid,
+      score_key => score_key,
+      score_slice => score_slice,
+      score_data => score_data,
+      start => score_last,
+      start_table => score_table,
+      exponential_valid => exponential_valid,
+      exponential_address => exponential_write,
+      exponential_part => exponential_part,
+      exponential_data => exponential_data,
+      reciprocal_valid => reciprocal_valid,
+      reciprocal_slice => reciprocal_slice,
+      reciprocal_data => reciprocal_write
+    );
+
+  unload : entity work.unload
+    generic map (
+      outputs => outputs,
+      padded_outputs => padded_outputs,
+      bits => result_bits
+    )
+    port map (
+      clk => clk,
+      rst => rst,
+      write_valid => result_valid,
+      write_address => result_address,
+      write_data => result_data,
+      write_last => result_last,
+      free => free,
+      out_ready => out_ready,
+      out_valid => out_valid,
+      out_data => out_data
+    );
+
+end architecture;

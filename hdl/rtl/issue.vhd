@@ -1,0 +1,198 @@
+-- Issues the terms of every sum, operation after operation: addresses of the lane operand and of the broadcast operand.
+--
+-- For each operation: for each step (`unroll` outputs), for each group of tokens, for each term.
+--
+-- Twin:    qtlib.schedule.issued.
+-- Clocks:  2 + hold before an operation, then steps * groups * period; the outputs are registers.
+
+library ieee;
+use ieee.std_logic_1164.all;
+use ieee.numeric_std.all;
+
+use work.qt_pkg.all;
+
+entity issue is
+  generic (
+    program : issue_program_t;
+    window : positive;
+    lanes : positive;
+    unroll : positive;
+    address_width : positive
+  );
+  port (
+    clk : in std_ulogic;
+    rst : in std_ulogic;
+
+    full : in std_ulogic; -- a window is loaded
+    take : out std_ulogic := '0'; -- for one clock: its store is free again
+    free : in std_ulogic; -- results may be written
+
+    valid : out std_ulogic;
+    first : out std_ulogic;
+    last : out std_ulogic;
+    x_source : out x_source_t;
+    x_address : out unsigned(address_width - 1 downto 0);
+    x_bank : out natural range 0 to unroll - 1;
+    w_source : out w_source_t;
+    w_address : out unsigned(address_width - 1 downto 0);
+    w_lane : out natural range 0 to lanes - 1
+  );
+end entity;
+
+architecture rtl of issue is
+
+  constant groups : positive := (window + lanes - 1) / lanes;
+
+  type state_t is (idle, fetch, setup, hold, run);
+  signal state : state_t := idle;
+  signal pc : natural range 0 to program'length - 1 := 0;
+  signal now : issue_t;
+
+  signal held : count_t;
+  signal term : count_t;
+  signal step : count_t;
+  signal group_index : natural range 0 to groups - 1;
+
+  signal x, x_start, w, w_start : unsigned(address_width - 1 downto 0);
+  signal bank : natural range 0 to unroll - 1;
+  signal lane, lane_start : natural range 0 to lanes - 1;
+
+begin
+
+  valid <= '1' when state = run and term < now.inner else '0';
+  first <= '1' when term = 0 else '0';
+  last <= '1' when term = now.inner - 1 else '0';
+  x_source <= now.x_source;
+  x_address <= x;
+  x_bank <= bank;
+  w_source <= now.w_source;
+  w_address <= w;
+  w_lane <= lane;
+
+  process (clk)
+  begin
+    if rising_edge(clk) then
+      take <= '0';
+      if state = idle then
+        pc <= 0;
+        if full = '1' and take = '0' then
+          state <= fetch;
+        end if;
+
+      elsif state = fetch then
+        now <= program(pc);
+        state <= setup;
+
+      elsif state = setup then
+        term <= 0;
+        step <= 0;
+        group_index <= 0;
+        x <= to_unsigned(now.x_base, address_width);
+        x_start <= to_unsigned(now.x_base, address_width);
+        w <= to_unsigned(now.w_base, address_width);
+        w_start <= to_unsigned(now.w_base, address_width);
+        bank <= 0;
+        lane <= 0;
+        lane_start <= 0;
+        held <= now.hold;
+        if now.hold = 0 and (free = '1' or not now.fill) then
+          state <= run;
+        else
+          state <= hold;
+        end if;
+
+      elsif state = hold then
+        if held > 1 then
+          held <= held - 1;
+        elsif free = '1' or not now.fill then
+          state <= run;
+        end if;
+
+      else
+        -- Within a sum: the next term.
+        if term /= now.period - 1 then
+          term <= term + 1;
+          if term < now.inner - 1 then
+            if now.x_source /= activation_store or bank = unroll - 1 then
+              bank <= 0;
+              x <= x + groups;
+            else
+              bank <= bank + 1;
+            end if;
+            if now.w_source = weight_rom or now.w_source = head_rom then
+              w <= w + 1;
+            elsif now.w_source = keys then
+              if bank = unroll - 1 then
+                w <= w + groups;
+              end if;
+            elsif lane = lanes - 1 then
+              lane <= 0;
+              w <= w + 1;
+            else
+              lane <= lane + 1;
+            end if;
+          end if;
+
+        -- The next group of tokens: the same broadcast operands again.
+        elsif group_index /= groups - 1 then
+          term <= 0;
+          bank <= 0;
+          group_index <= group_index + 1;
+          x <= x_start + 1;
+          x_start <= x_start + 1;
+          w <= w_start;
+          lane <= lane_start;
+
+        -- The next outputs.
+        elsif step /= now.steps - 1 then
+          term <= 0;
+          bank <= 0;
+          group_index <= 0;
+          step <= step + 1;
+          x <= to_unsigned(now.x_base, address_width);
+          x_start <= to_unsigned(now.x_base, address_width);
+          if now.w_source = weight_rom or now.w_source = head_rom then
+            w <= w + 1;
+            w_start <= w + 1;
+          elsif now.w_source = keys then
+            if lane_start = lanes - unroll then
+              lane <= 0;
+              lane_start <= 0;
+              w <= w_start + 1;
+              w_start <= w_start + 1;
+            else
+              lane <= lane_start + unroll;
+              lane_start <= lane_start + unroll;
+              w <= w_start;
+            end if;
+          else
+            lane <= 0;
+            w <= w_start + groups;
+            w_start <= w_start + groups;
+          end if;
+
+        else
+          if pc = 0 then
+            take <= '1';
+          end if;
+          if pc = program'length - 1 then
+            state <= idle;
+          else
+            pc <= pc + 1;
+            state <= fetch;
+          end if;
+        end if;
+      end if;
+
+      if rst = '1' then
+        state <= idle;
+        take <= '0';
+        bank <= 0;
+        lane <= 0;
+        x <= (others => '0');
+        w <= (others => '0');
+      end if;
+    end if;
+  end process;
+
+end architecture;

@@ -1,0 +1,247 @@
+"""Write a design directory: the hand-written entities, the constants of one program, vectors and a README.
+
+Templates hold data only; equal inputs give equal bytes, and nothing in a directory depends on where it lies.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from qtlib import __version__, integer
+from qtlib.config import HardwareConfig
+from qtlib.paths import HDL, write_atomic
+from qtlib.program import Codes, Context, Head, Program, Scores
+from qtlib.schedule import Instruction, Schedule, schedule
+
+RTL = (
+    "qt_pkg", "ram", "rom", "mac", "lanes", "requantise", "divider", "softmax", "load", "unload", "issue", "retire", "engine",
+)  # fmt: skip
+SOURCES = ("qt_pkg.vhd", "design_pkg.vhd", *(f"{name}.vhd" for name in RTL[1:]), "accelerator.vhd")
+TESTBENCH = "tb_accelerator.vhd"
+
+_templates = Environment(
+    loader=FileSystemLoader(HDL / "templates"),
+    undefined=StrictUndefined,  # a forgotten value is an error, not an empty string
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+class Constant(NamedTuple):
+    """A VHDL constant."""
+
+    name: str
+    type: str
+    value: str
+
+
+class Memory(NamedTuple):
+    """Contents of a ROM as binary words."""
+
+    name: str
+    bits: int
+    words: list[str]
+
+
+def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Codes | None = None) -> Schedule:
+    """Write a self-contained design directory.
+
+    Args:
+        program: what the accelerator computes.
+        hardware: how it is built; never changes an output bit.
+        directory: created if needed; files of other names are left alone.
+        codes: [B, n, m] input codes of the test vectors; None writes no vectors.
+
+    Returns:
+        the schedule, with the exact clocks.
+
+    Raises:
+        ValueError: the hardware choices are illegal for this program.
+    """
+    plan = schedule(program, hardware)
+    directory = Path(directory)
+    for name in RTL:
+        write_atomic(directory / f"{name}.vhd", (HDL / "rtl" / f"{name}.vhd").read_bytes())
+    write_atomic(directory / TESTBENCH, (HDL / "tb" / TESTBENCH).read_bytes())
+    constants, memories = _constants(plan), _memories(plan)
+    common = {"version": __version__, "digest": program.digest}
+    package = _templates.get_template("design_pkg.vhd.j2").render(
+        **common, constants=constants, memories=memories, operations=[_operation(plan, i) for i in plan.instructions]
+    )
+    write_atomic(directory / "design_pkg.vhd", package)
+    generics = [c.name for c in constants if c.name not in ("latency", "interval")]
+    generics += [m.name for m in memories] + ["issue_program", "retire_program"]
+    outputs = program.output.shape[0]
+    top = _templates.get_template("accelerator.vhd.j2").render(**common, generics=generics, outputs=outputs)
+    write_atomic(directory / "accelerator.vhd", top)
+    write_atomic(directory / "design.json", json.dumps(describe(plan), indent=1, sort_keys=True) + "\n")
+    count = 0
+    if codes is not None:
+        count = write_vectors(program, codes, directory)
+    write_atomic(directory / "README.md", _readme(plan, count))
+    return plan
+
+
+def write_vectors(program: Program, codes: Codes, directory: Path) -> int:
+    """Write stimuli and expected results, one integer per line in the order of the ports; returns the windows."""
+    expected = integer.run(program, codes)
+    stimuli = codes.transpose(0, 2, 1)  # [B, m, n]: feature after feature
+    write_atomic(directory / "stimuli.txt", "".join(f"{code}\n" for code in stimuli.ravel()))
+    write_atomic(directory / "expected.txt", "".join(f"{result}\n" for result in expected.ravel()))
+    return len(codes)
+
+
+def describe(plan: Schedule) -> dict[str, Any]:
+    """What a design is, for reports: shape, clocks and stores; every number is a formula of the schedule."""
+    return {
+        "program": plan.program.digest,
+        "run_id": plan.program.metadata.get("run_id"),
+        "hardware": asdict(plan.hardware),
+        "shape": {**asdict(plan.shape), "groups": plan.shape.groups, "multipliers": plan.multipliers},
+        "macs": plan.program.macs,
+        "latency": plan.latency,
+        "interval": plan.interval,
+        "kind": "formula",
+        "operands": plan.operands,
+        "dsp_macs": plan.dsp_macs,
+        "widths": plan.widths,
+    }
+
+
+def _constants(plan: Schedule) -> list[Constant]:
+    shape, hardware = plan.shape, plan.hardware
+    deepest = max(
+        plan.activation_depth, plan.broadcast_depth, len(plan.weights), len(plan.head_weights), len(plan.parameters),
+        len(plan.positions), shape.window * shape.groups, plan.program.input.shape[1] * shape.groups,
+    )  # fmt: skip
+    numbers = {
+        "window": shape.window,
+        "features": plan.program.input.shape[1],
+        "outputs": plan.program.output.shape[0],
+        "lane_count": shape.lanes,
+        "unroll": shape.unroll,
+        "requantisers": shape.requantisers,
+        "operands": plan.operands,
+        **plan.widths,
+        "activation_depth": plan.activation_depth,
+        "broadcast_depth": plan.broadcast_depth,
+        "address_width": deepest.bit_length(),
+        "latency": plan.latency,
+        "interval": plan.interval,
+    }
+    lists = {"shifts": plan.shifts, "residual_shifts": plan.residual_shifts, "widths": plan.code_widths}
+    styles = {
+        "activation_memory": hardware.activations,
+        "weight_memory": hardware.weights,
+        "parameter_memory": hardware.parameters,
+        "table_memory": hardware.tables,
+    }
+    return [
+        *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
+        Constant("dsp_macs", "natural", str(plan.dsp_macs)),
+        *(
+            # Named associations, because VHDL refuses a positional aggregate of one element.
+            Constant(
+                name,
+                f"integer_vector(0 to {len(values) - 1})",
+                "(" + ", ".join(f"{index} => {value}" for index, value in enumerate(values)) + ")",
+            )
+            for name, values in lists.items()
+        ),
+        *(Constant(name, "string", f'"{value}"') for name, value in styles.items()),
+    ]
+
+
+def _memories(plan: Schedule) -> list[Memory]:
+    widths, shape = plan.widths, plan.shape
+    contents = {
+        "weights": (plan.weights, shape.unroll * widths["weight_bits"]),
+        "head_weights": (plan.head_weights, shape.unroll * widths["head_bits"]),
+        "parameters": (plan.parameters, widths["mult_bits"] + widths["residual_mult_bits"] + widths["offset_bits"]),
+        "positions": (plan.positions, shape.lanes * widths["position_bits"]),
+        "exponentials": (plan.exponentials, widths["exponential_bits"]),
+    }
+    return [Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in contents.items()]
+
+
+def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
+    op = i.source
+    shifted = not isinstance(op, Head)
+    y = plan.program.tensors[i.tensor]
+    residual = getattr(op, "residual", None) is not None
+    return {
+        "name": i.name,
+        "issue": {
+            "x_source": i.x_source,
+            "w_source": i.w_source,
+            "x_base": i.x_base,
+            "w_base": i.w_base,
+            "inner": i.inner,
+            "period": i.period,
+            "steps": i.steps,
+            "hold": i.hold,
+            "fill": _boolean(isinstance(op, Head)),
+        },
+        "retire": {
+            "steps": i.steps,
+            "parameter_base": i.parameter_base,
+            "parameter_shared": _boolean(isinstance(op, (Scores, Context))),
+            "row_multiplier": _boolean(isinstance(op, Context)),
+            "residual": i.residual,
+            "residual_base": i.residual_base,
+            "write_activations": _boolean(bool(i.activation)),
+            "activation_base": i.activation_base,
+            "write_broadcast": _boolean(bool(i.broadcast)),
+            "broadcast_base": i.broadcast_base,
+            "write_scores": _boolean(isinstance(op, Scores)),
+            "table": i.table,
+            "write_results": _boolean(isinstance(op, Head)),
+            "shift": plan.shifts.index(op.shift) if shifted else 0,
+            "residual_shift": plan.residual_shifts.index(op.residual_shift) if residual else 0,
+            "width": plan.code_widths.index(y.bits) if shifted else 0,
+        },
+    }
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _readme(plan: Schedule, count: int) -> str:
+    program, metadata = plan.program, plan.program.metadata
+    n, m = program.input.shape
+    commands = "\n".join(
+        (
+            f"ghdl -a --std=08 {' '.join(SOURCES)} {TESTBENCH}",
+            "ghdl -e --std=08 tb_accelerator",
+            "ghdl -r --std=08 tb_accelerator --ieee-asserts=disable-at-0",
+        )
+    )
+    facts = [
+        {"name": "multiply-accumulates per inference", "value": f"{program.macs:,}", "kind": "formula"},
+        {"name": "lanes x unroll", "value": f"{plan.shape.lanes} x {plan.shape.unroll}", "kind": "choice"},
+        {"name": "latency, clocks", "value": f"{plan.latency:,}", "kind": "formula, asserted by the testbench"},
+        {"name": "clocks per window in a stream", "value": f"{plan.interval:,}", "kind": "formula, asserted by the testbench"},
+    ]
+    return _templates.get_template("README.md.j2").render(
+        version=__version__,
+        digest=program.digest,
+        description=f"Data set: {metadata.get('label', 'not recorded')}; run {metadata.get('run_id', 'not recorded')}.",
+        facts=facts,
+        window=n,
+        features=m,
+        input_bits=program.input.bits,
+        input_scale=", ".join(map(repr, program.input.scale)),
+        input_zero_point=program.input.zero_point,
+        result_bits=plan.widths["result_bits"],
+        scales=[repr(s) for s in program.output.scale],
+        commands=commands,
+        vectors=count,
+        results=count * program.output.shape[0],
+    )

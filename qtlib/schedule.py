@@ -1,0 +1,653 @@
+"""The engine's microprogram: what every clock does, from a `Program` and a `HardwareConfig`.
+
+The engine computes one sum at a time on every lane: a *sum* is `inner` terms of one step (`unroll` output features) of
+one group of tokens, and takes `period` clocks. Sums are issued in the order step, group, term; a finished sum is
+captured and retired in `unroll * slices` slots, in the order output, slice. An operation starts as soon as the first
+word that it reads is written, so its `hold` follows from the times at which words become readable. Nothing depends on the data,
+so `Schedule.latency` is exact; the simulation of every emitted design asserts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtlib.config import HardwareConfig
+from qtlib.devices import device
+from qtlib.program import MULT_BITS, Codes, Context, Head, Linear, Pool, Program, Range, Scores, Softmax, Tensor
+
+# Clocks of the pipeline; the numbers are registers in hdl/rtl, counted along the path.
+START = 2  # issue.vhd: fetch and setup before the first term of an operation
+CAPTURE = 5  # from the address of the last term to the slot of the captured sum: memory, operand, product, sum, capture
+CODE = 5  # from a slot to its code: memory, operand, product, sum, code
+READABLE = 7  # from a slot to the clock in which an address reads the word: code, word, write
+EXPONENTIAL = 4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
+DIVIDE = 18  # divider.vhd
+RECIPROCAL_READABLE = 23  # from the address of a row's last score to the clock in which an address reads the reciprocal
+DSP_BITS = 25  # wide port of a DSP48E1 (Xilinx UG479, table 1-1)
+UNLOAD = 2  # unload.vhd: from a written result to out_valid; also the clocks of each further result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How the work is laid out on the engine."""
+
+    window: int
+    lanes: int
+    unroll: int
+    requantisers: int
+
+    @property
+    def groups(self) -> int:
+        """Groups of `lanes` tokens."""
+        return -(-self.window // self.lanes)
+
+    @property
+    def slices(self) -> int:
+        """Groups of `requantisers` lanes."""
+        return self.lanes // self.requantisers
+
+    @property
+    def slots(self) -> int:
+        """Clocks that a captured sum occupies the requantisers."""
+        return self.unroll * self.slices
+
+
+def legal_lanes(window: int) -> list[int]:
+    """Lane counts that fold a window without leaving a lane idle that fewer lanes would not need."""
+    return sorted({-(-window // groups) for groups in range(1, window + 1)})
+
+
+def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
+    """Lanes, unroll and requantisers of a design.
+
+    Raises:
+        ValueError: the lanes do not fold the window, the unroll or the requantisers do not divide the lanes.
+    """
+    window, d_model = program.input.shape[0], program.tensors[program.operations[0].y].shape[1]
+    lanes = window if hardware.lanes is None else hardware.lanes
+    legal = legal_lanes(window)
+    if lanes not in legal:
+        raise ValueError(f"schedule: lanes={lanes} do not fold a window of {window}; legal: {_listed(legal)}")
+    divisors = [n for n in range(1, lanes + 1) if lanes % n == 0]
+    if hardware.unroll not in divisors:
+        raise ValueError(f"schedule: unroll={hardware.unroll} does not divide lanes={lanes}; legal: {_listed(divisors)}")
+    hiding = [n for n in divisors if hardware.unroll * lanes // n <= d_model]
+    requantisers = (hiding or [lanes])[0] if hardware.requantisers is None else hardware.requantisers
+    if requantisers not in divisors:
+        raise ValueError(f"schedule: requantisers={requantisers} does not divide lanes={lanes}; legal: {_listed(divisors)}")
+    return Shape(window=window, lanes=lanes, unroll=hardware.unroll, requantisers=requantisers)
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+class Region(NamedTuple):
+    """Words of a store: `blocks` of `unroll` features, each with one word per group of tokens and bank."""
+
+    base: int
+    blocks: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Instruction:
+    """One operation on the engine; of an operation with heads, one head."""
+
+    name: str  # of the tensor that it computes, with its head
+    tensor: str
+    source: Linear | Scores | Context | Head
+    x_source: str  # input_store | activation_store | exponential_store
+    w_source: str  # weight_rom | head_rom | keys | values_t
+    x: str  # region or tensor of the lane operand
+    w: str = ""  # region of K or V
+    rows: tuple[int, ...] = ()  # output feature of each output; -1: none
+    columns: tuple[int, ...] = ()  # input feature of each term; -1: none
+    inner: int
+    period: int
+    steps: int
+    hold: int = 0
+    x_base: int = 0
+    w_base: int = 0
+    parameter_base: int = 0
+    residual: str = "none"  # none | stream | position
+    residual_base: int = 0
+    activation: str = ""  # region that it writes
+    activation_base: int = 0
+    broadcast: str = ""
+    broadcast_base: int = 0
+    table: int = 0  # of exponentials
+    start: int = 0  # clock of its first term, counted from the fetch of the first operation
+    macs: int = 0
+
+    def end(self, groups: int) -> int:
+        """Clock after its last term."""
+        return self.start + self.steps * groups * self.period
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Schedule:
+    """Everything that the emitted constants say, and the clocks."""
+
+    program: Program
+    hardware: HardwareConfig
+    shape: Shape
+    instructions: tuple[Instruction, ...]
+    widths: dict[str, int]  # generic name -> bits
+    shifts: tuple[int, ...]
+    residual_shifts: tuple[int, ...]
+    code_widths: tuple[int, ...]
+    activation_depth: int
+    broadcast_depth: int
+    weights: tuple[int, ...]  # words
+    head_weights: tuple[int, ...]
+    parameters: tuple[int, ...]
+    positions: tuple[int, ...]
+    exponentials: tuple[int, ...]
+    operands: int  # lanes on one multiplier
+    dsp_macs: int
+
+    @property
+    def multipliers(self) -> int:
+        """Multiplications that the engine can do per clock."""
+        return self.shape.lanes * self.shape.unroll
+
+    @property
+    def load_clocks(self) -> int:
+        """Clocks in which a window is received, at full speed."""
+        return self.program.input.shape[1] * self.shape.groups * self.shape.lanes
+
+    @property
+    def compute_clocks(self) -> int:
+        """Clocks from the fetch of the first operation to the last term of the last."""
+        return self.instructions[-1].end(self.shape.groups)
+
+    @property
+    def latency(self) -> int:
+        """Clocks from the first code of a window to its last result, both included, nothing stalled."""
+        # Two clocks from the last word to the first fetch; the result's register counts as its code.
+        return self.load_clocks + 2 + self._last_slot + CODE + UNLOAD * self.program.output.shape[0] + 1
+
+    @property
+    def _last_slot(self) -> int:
+        head = self.instructions[-1]
+        sums = head.steps * self.shape.groups
+        return head.start + (sums - 1) * head.period + head.inner - 1 + CAPTURE + self.shape.slots - 1
+
+    @property
+    def interval(self) -> int:
+        """Clocks per window when windows follow each other without a pause."""
+        loaded = self.instructions[0].end(self.shape.groups) + self.load_clocks + 2
+        unloaded = self._last_slot + CODE + UNLOAD * self.program.output.shape[0] - self.instructions[-1].start + 1
+        return max(self.compute_clocks, loaded, unloaded) + 1
+
+    @property
+    def utilisation(self) -> float:
+        """Multiplications done, out of those that the multipliers could do during the latency."""
+        return self.program.macs / (self.multipliers * self.latency)
+
+
+def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
+    """Lay a program out on the engine.
+
+    Raises:
+        ValueError: the lanes, the unroll or the requantisers are illegal, or the engine cannot run an operation.
+    """
+    shape = choose_shape(program, hardware)
+    instructions = _expand(program, shape)
+    instructions, activation_depth = _allocate(instructions, program, shape, "activation")
+    instructions, broadcast_depth = _allocate(instructions, program, shape, "broadcast")
+    instructions = _time(instructions, shape)
+    rom = _Contents(program, shape)
+    instructions = [rom.place(instruction) for instruction in instructions]
+    widths = _widths(program, instructions)
+    ranges = [_operand(i, program) for i in instructions]
+    x = Range(min(r.low for r in ranges), max(r.high for r in ranges))
+    operands, dsp_macs = _multipliers(program, hardware, shape, widths, x)
+    widths["packed_bits"] = max(_packed(x, widths["product_bits"], operands).bits, widths["x_bits"])
+    ops = [i.source for i in instructions if not isinstance(i.source, Head)]
+    parameters = rom.parameter_words(widths)
+    return Schedule(
+        program=program,
+        hardware=hardware,
+        shape=shape,
+        instructions=tuple(instructions),
+        widths=widths,
+        shifts=tuple(sorted({op.shift for op in ops})),
+        residual_shifts=tuple(sorted({op.residual_shift for op in ops if isinstance(op, Linear) and op.residual} | {0})),
+        code_widths=tuple(sorted({program.tensors[op.y].bits for op in ops})),
+        activation_depth=activation_depth,
+        broadcast_depth=broadcast_depth,
+        weights=tuple(pack(word, widths["weight_bits"]) for word in rom.weights),
+        head_weights=tuple(pack(word, widths["head_bits"]) for word in rom.head_weights),
+        parameters=parameters,
+        positions=tuple(pack(word, widths["position_bits"]) for word in rom.positions),
+        exponentials=tuple(rom.exponentials),
+        operands=operands,
+        dsp_macs=dsp_macs,
+    )
+
+
+def pack(codes: list[int], bits: int) -> int:
+    """One memory word of several codes, the first in the lowest bits."""
+    return sum((int(code) & ((1 << bits) - 1)) << (index * bits) for index, code in enumerate(codes))
+
+
+def _padded(features: list[int], unroll: int) -> list[int]:
+    return features + [-1] * (-len(features) % unroll)
+
+
+def _expand(program: Program, shape: Shape) -> list[Instruction]:
+    """Operations with heads become one instruction per head; q, k and v are computed just before they are used."""
+    operations = {op.y: op for op in program.operations}
+    scores = [op for op in program.operations if isinstance(op, Scores)]
+    of_heads = {name for op in scores for name in (op.x, op.other)}
+    of_heads |= {op.other for op in program.operations if isinstance(op, Context)}
+    residuals = {op.residual for op in program.operations if isinstance(op, Linear)}
+    layout: dict[str, list[int]] = {}  # tensor in the activation store -> feature at each place
+    result: list[Instruction] = []
+
+    def linear(op: Linear, head: int | None, rows: list[int], activation: bool, broadcast: bool) -> Instruction:
+        first = op.x == program.input.name
+        columns = list(range(program.input.shape[1])) if first else list(layout[op.x])
+        while columns[-1] < 0:
+            columns.pop()
+        name = op.y if head is None else f"{op.y}[{head}]"
+        return Instruction(
+            name=name,
+            tensor=op.y,
+            source=op,
+            x_source="input_store" if first else "activation_store",
+            w_source="weight_rom",
+            x=op.x,
+            rows=tuple(rows),
+            columns=tuple(columns),
+            inner=len(columns),
+            period=max(len(columns), shape.slots),
+            steps=len(rows) // shape.unroll,
+            residual="none" if op.residual is None else "position" if op.residual in program.constants else "stream",
+            activation=name if activation else "",
+            broadcast=name if broadcast else "",
+            macs=shape.window * sum(row >= 0 for row in rows) * op.weight.shape[1],
+        )
+
+    for op in program.operations:
+        if isinstance(op, Linear) and op.y not in of_heads:
+            rows = _padded(list(range(len(op.mult))), shape.unroll)
+            layout[op.y] = rows
+            result.append(linear(op, None, rows, True, op.y in residuals))
+        elif isinstance(op, Context):
+            softmax = operations[op.x]
+            score = operations[softmax.x]
+            width = program.tensors[op.y].shape[1] // op.heads
+            layout[op.y] = []
+            for head in range(op.heads):
+                rows = _padded(list(range(head * width, (head + 1) * width)), shape.unroll)
+                q, k, v = (
+                    linear(operations[name], head, rows, name == score.x, name != score.x)
+                    for name in (score.x, score.other, op.other)
+                )
+                common = {"columns": tuple(range(width)), "macs": shape.window**2 * width}
+                result += [
+                    q,
+                    k,
+                    Instruction(
+                        name=f"{score.y}[{head}]",
+                        tensor=score.y,
+                        source=score,
+                        x_source="activation_store",
+                        w_source="keys",
+                        x=q.name,
+                        w=k.name,
+                        inner=width,
+                        period=max(width, shape.slots),
+                        steps=-(-shape.window // shape.unroll),
+                        **common,
+                    ),
+                    v,
+                    Instruction(
+                        name=f"{op.y}[{head}]",
+                        tensor=op.y,
+                        source=op,
+                        x_source="exponential_store",
+                        w_source="values_t",
+                        x=op.x,
+                        w=v.name,
+                        rows=tuple(rows),
+                        inner=shape.window,
+                        period=max(shape.window, shape.slots),
+                        steps=len(rows) // shape.unroll,
+                        activation=op.y,
+                        **common,
+                    ),
+                ]
+                layout[op.y] += rows
+        elif isinstance(op, Head):
+            pool = operations.get(op.x)
+            if not isinstance(pool, Pool):
+                raise ValueError(f"schedule: the head reads {op.x}, which is not a pool; the engine sums its results over tokens")
+            rows = _padded(list(range(len(op.offset))), shape.unroll)
+            columns = [c for c in layout[pool.x]]
+            while columns[-1] < 0:
+                columns.pop()
+            result.append(
+                Instruction(
+                    name=op.y,
+                    tensor=op.y,
+                    source=op,
+                    x_source="activation_store",
+                    w_source="head_rom",
+                    x=pool.x,
+                    rows=tuple(rows),
+                    columns=tuple(columns),
+                    inner=len(columns),
+                    period=max(len(columns), shape.slots),
+                    steps=len(rows) // shape.unroll,
+                    macs=op.weight.size,
+                )
+            )
+    exponentials = {program.tensors[op.y].bits for op in program.operations if isinstance(op, Softmax)}
+    if len(exponentials) > 1:
+        raise ValueError(f"schedule: exponentials of {_listed(sorted(exponentials))} bits; the engine has one width for all layers")
+    if not result or not isinstance(result[-1].source, Head):
+        raise ValueError("schedule: the program does not end with a head; the engine sends the results of a head")
+    return result
+
+
+def _allocate(
+    instructions: list[Instruction], program: Program, shape: Shape, store: str
+) -> tuple[list[Instruction], int]:
+    """Place the tensors of a store, lowest address first; an address is free again after its last reader.
+
+    The residual stream is updated in place: each word is read just before it is written.
+    """
+    blocks: dict[str, int] = {}
+    written: dict[str, int] = {}
+    read: dict[str, int] = {}
+    in_place: dict[str, str] = {}
+    for index, i in enumerate(instructions):
+        readers = [i.x] if store == "activation" and i.x_source == "activation_store" else []
+        if store == "broadcast":
+            readers = [i.w] if i.w else []
+            if i.residual == "stream":
+                readers.append(i.source.residual)
+                if i.broadcast:
+                    in_place[i.broadcast] = i.source.residual
+        for name in readers:
+            read[name] = index
+        name = getattr(i, store)
+        if name:
+            written.setdefault(name, index)
+            blocks[name] = blocks.get(name, 0) + i.steps
+    bases: dict[str, int] = {}
+    for name in sorted(written, key=lambda n: written[n]):
+        start, end = written[name], read.get(name, written[name])
+        donor = in_place.get(name)
+        if donor is not None and read[donor] == start:
+            bases[name] = bases[donor]
+            continue
+        taken = sorted(
+            (bases[other], bases[other] + blocks[other])
+            for other in bases
+            if written[other] <= end and read.get(other, written[other]) >= start
+        )
+        base = 0
+        for low, high in taken:
+            if base + blocks[name] <= low:
+                break
+            base = max(base, high)
+        bases[name] = base
+    depth = max((bases[name] + blocks[name] for name in bases), default=1) * shape.groups
+    filled: dict[str, int] = {}
+    placed = []
+    for i in instructions:
+        changes = {}
+        name = getattr(i, store)
+        if name:
+            changes[f"{store}_base"] = (bases[name] + filled.get(name, 0)) * shape.groups
+            filled[name] = filled.get(name, 0) + i.steps
+        if store == "activation" and i.x_source == "activation_store":
+            changes["x_base"] = bases[i.x] * shape.groups
+        if store == "broadcast":
+            if i.w:
+                changes["w_base"] = bases[i.w] * shape.groups
+            if i.residual == "stream":
+                changes["residual_base"] = bases[i.source.residual] * shape.groups
+        placed.append(replace(i, **changes))
+    return placed, max(depth, 1)
+
+
+def _time(instructions: list[Instruction], shape: Shape) -> list[Instruction]:
+    """Hold each operation until every word is written when its turn to be read comes."""
+    groups, unroll, slots, lanes = shape.groups, shape.unroll, shape.slots, shape.lanes
+    ready: dict[str, NDArray[np.int64]] = {}  # region -> [place, group] first clock of a reading address
+    timed: list[Instruction] = []
+    clock = 0
+    # The window before this one may still be retiring: its last term came two clocks before the first fetch.
+    last_capture = -2 + CAPTURE
+    stream_slot = -1  # last slot that reads the residual stream
+    exponentials = reciprocals = np.zeros(0, np.int64)
+    for i in instructions:
+        sums = np.arange(i.steps)[:, None] * groups + np.arange(groups)  # [step, group]
+        start = clock + START
+        earliest = [start, last_capture + slots - (i.inner - 1 + CAPTURE)]
+
+        def after(times: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+            if times.size:
+                earliest.append(int((times - offsets).max()))
+
+        group = np.arange(groups)[None, :]
+        if i.x_source == "activation_store":
+            times = ready[i.x][: i.inner]
+            after(times, group * i.period + np.arange(len(times))[:, None])
+        if i.w_source == "keys":
+            times = ready[i.w][: i.inner]
+            after(times, group * (lanes // unroll) * groups * i.period + np.arange(len(times))[:, None])
+        if i.w_source == "values_t":
+            times = ready[i.w]
+            after(times, np.arange(len(times))[:, None] // unroll * groups * i.period + group * lanes)
+            after(exponentials, group * i.period)
+            slot = np.arange(groups * shape.slices)
+            after(reciprocals, slot // shape.slices * i.period + i.inner - 1 + CAPTURE + slot % shape.slices)
+        if i.w_source in ("keys", "values_t"):
+            earliest.append(stream_slot + 1)
+        if i.residual == "stream":
+            place = np.arange(i.steps * unroll)[:, None]
+            offsets = (place // unroll * groups + group) * i.period + i.inner - 1 + CAPTURE + place % unroll * shape.slices
+            after(ready[i.source.residual], offsets)
+
+        begin = max(earliest)
+        timed.append(replace(i, hold=begin - start, start=begin))
+        capture = begin + sums * i.period + i.inner - 1 + CAPTURE
+        last_capture = int(capture[-1, -1])
+        if i.residual == "stream":
+            stream_slot = last_capture + slots - 1
+        unit = np.arange(unroll)
+        word = capture[:, None, :] + ((unit + 1) * shape.slices)[None, :, None] - 1 + READABLE  # [step, unit, group]
+        times = word.reshape(-1, groups)
+        for name in {i.activation, i.broadcast} - {""}:
+            ready[name] = np.concatenate([ready[name], times]) if name in ready else times
+        if isinstance(i.source, Scores):
+            begin_softmax = last_capture + slots - 1 + CODE + 1  # address of the first score
+            period = max(shape.window, DIVIDE)
+            slices = np.arange(groups * shape.slices)
+            last_slice = (np.arange(groups) + 1) * shape.slices - 1
+            exponentials = (begin_softmax + last_slice * period + EXPONENTIAL)[None, :]
+            reciprocals = begin_softmax + slices * period + shape.window - 1 + RECIPROCAL_READABLE
+        clock = timed[-1].end(groups)
+    return timed
+
+
+class _Contents:
+    """Collects the words of the constant memories in the order in which the engine reads them."""
+
+    def __init__(self, program: Program, shape: Shape) -> None:
+        self.program, self.shape = program, shape
+        self.weights: list[list[int]] = []
+        self.head_weights: list[list[int]] = []
+        self.parameters: list[tuple[int, int, int]] = []  # mult, residual_mult, offset
+        self.positions: list[list[int]] = []
+        softmax = [op for op in program.operations if isinstance(op, Softmax)]
+        self.table_of = {op.x: index for index, op in enumerate(softmax)}  # scores -> table
+        entries = max(len(op.table) for op in softmax)
+        self.exponentials = [int(code) for op in softmax for code in np.pad(op.table, (0, entries - len(op.table)))]
+
+    def place(self, i: Instruction) -> Instruction:
+        """Append an instruction's words and note where they begin."""
+        changes: dict[str, int] = {"parameter_base": len(self.parameters)}
+        op, unroll = i.source, self.shape.unroll
+        if isinstance(op, (Linear, Head)):
+            words = self.weights if isinstance(op, Linear) else self.head_weights
+            changes["w_base"] = len(words)
+            matrix = self._pick(op.weight, i.rows, i.columns)  # [out, in]
+            for step in range(i.steps):
+                words += matrix[step * unroll : (step + 1) * unroll].T.tolist()
+        if isinstance(op, Linear):
+            for row in i.rows:
+                extra = 0 if op.residual is None or row < 0 else int(op.residual_mult[row])
+                self.parameters.append((0, 0, 0) if row < 0 else (int(op.mult[row]), extra, int(op.offset[row])))
+        elif isinstance(op, Head):
+            self.parameters += [(0, 0, 0 if row < 0 else int(op.offset[row])) for row in i.rows]
+        else:
+            self.parameters.append((int(getattr(op, "mult", 0)), 0, int(op.offset)))
+            changes["table"] = self.table_of.get(op.y, 0)
+        if i.residual == "position":
+            self._place_positions(i)
+        return replace(i, **changes)
+
+    @staticmethod
+    def _pick(weight: Codes, rows: tuple[int, ...], columns: tuple[int, ...]) -> Codes:
+        matrix = np.zeros((len(rows), len(columns)), np.int64)
+        for place, row in enumerate(rows):
+            for term, column in enumerate(columns):
+                if row >= 0 and column >= 0:
+                    matrix[place, term] = weight[row, column]
+        return matrix
+
+    def _place_positions(self, i: Instruction) -> None:
+        shape = self.shape
+        table = np.zeros((shape.groups * shape.lanes, len(i.rows)), np.int64)
+        for place, row in enumerate(i.rows):
+            if row >= 0:
+                table[: shape.window, place] = self.program.constants[i.source.residual][:, row]
+        for step in range(i.steps):
+            for group in range(shape.groups):
+                for unit in range(shape.unroll):
+                    tokens = table[group * shape.lanes : (group + 1) * shape.lanes, step * shape.unroll + unit]
+                    self.positions.append(tokens.tolist())
+
+    def parameter_words(self, widths: dict[str, int]) -> tuple[int, ...]:
+        """Multiplier, residual multiplier and offset in one word, the offset in the lowest bits."""
+        mult, extra, offset = widths["mult_bits"], widths["residual_mult_bits"], widths["offset_bits"]
+        words = []
+        for m, r, o in self.parameters:
+            high, middle, low = m & ((1 << mult) - 1), r & ((1 << extra) - 1), o & ((1 << offset) - 1)
+            words.append((high << (extra + offset)) | (middle << offset) | low)
+        return tuple(words)
+
+
+def _signed_bits(*values: int) -> int:
+    return Range(min(*values, 0), max(*values, 0)).bits
+
+
+def _widths(program: Program, instructions: list[Instruction]) -> dict[str, int]:
+    """Bits of every store, operand and sum: proven from the program, never assumed."""
+    tensors = program.tensors
+    linears = [i.source for i in instructions if isinstance(i.source, Linear)]
+    products = [i.source for i in instructions if not isinstance(i.source, Head)]
+    head = instructions[-1].source
+    scores = [i.source for i in instructions if isinstance(i.source, Scores)]
+    contexts = [i.source for i in instructions if isinstance(i.source, Context)]
+
+    def widest(found: list[Tensor], default: int = 2) -> int:
+        return max((t.bits for t in found), default=default)
+
+    streams = [tensors[op.residual] for op in linears if op.residual and op.residual not in program.constants]
+    keys = widest([tensors[name] for op in (*scores, *contexts) for name in (op.other,)])
+    exponential = widest([tensors[op.x] for op in contexts])
+    activation = widest([tensors[i.tensor] for i in instructions if i.activation])
+    pooled = tensors[instructions[-1].x].range
+    positive, negative = np.maximum(head.weight, 0).sum(1), np.minimum(head.weight, 0).sum(1)
+    head_sums = [positive * pooled.high + negative * pooled.low, positive * pooled.low + negative * pooled.high]
+    sums = [program.accumulator(op) for op in products] + [Range(int(np.min(head_sums)), int(np.max(head_sums)))]
+    result = program.accumulator(head)
+    scaled = []
+    for op in products:
+        acc, whole = program.accumulator(op), program.scaled(op)
+        largest = (1 << 17) if isinstance(op, Context) else int(np.abs(np.asarray(op.mult)).max())
+        scaled += [*whole, largest * acc.low, largest * acc.high, -largest * acc.low, -largest * acc.high]
+        scaled += [int(o) for o in np.ravel(op.offset)]
+        if isinstance(op, Linear) and op.residual:
+            extra = int(np.abs(op.residual_mult).max()) << (tensors[op.residual].bits - 1 + op.residual_shift)
+            scaled += [-extra, extra]
+    multipliers = [int(m) for op in products if not isinstance(op, Context) for m in np.ravel(op.mult)]
+    extras = [int(m) for op in linears if op.residual for m in op.residual_mult]
+    offsets = [int(o) for i in instructions for o in np.ravel(i.source.offset)]
+    corners = [a * b for i in instructions for a in _operand(i, program) for b in _other(i, program)]
+    return {
+        "input_bits": program.input.bits,
+        "activation_bits": activation,
+        "broadcast_bits": max(keys, widest(streams)),
+        "key_bits": keys,
+        "score_bits": widest([tensors[op.y] for op in scores]),
+        "exponential_bits": exponential,
+        "total_bits": (program.input.shape[0] * ((1 << exponential) - 1)).bit_length(),
+        "position_bits": widest([tensors[name] for name in program.constants]),
+        "weight_bits": max(op.weight_bits for op in linears),
+        "head_bits": head.weight_bits,
+        "x_bits": max(activation, program.input.bits, exponential + 1),
+        "w_bits": max(max(op.weight_bits for op in linears), head.weight_bits, keys),
+        "product_bits": _signed_bits(*corners),
+        "acc_bits": max(bound.bits for bound in sums),
+        "mult_bits": max(_signed_bits(*multipliers), MULT_BITS if contexts else 2),
+        "residual_mult_bits": max(_signed_bits(*extras, 0), 2),
+        "offset_bits": max(_signed_bits(*offsets, 0), 2),
+        "sum_bits": _signed_bits(*scaled),
+        "result_bits": _signed_bits(
+            result.low + min(int(head.offset.min()), 0), result.high + max(int(head.offset.max()), 0)
+        ),
+    }
+
+
+def _operand(i: Instruction, program: Program) -> Range:
+    """Range of the lane operand."""
+    return program.tensors[i.x.split("[")[0]].range
+
+
+def _other(i: Instruction, program: Program) -> Range:
+    """Range of the broadcast operand."""
+    if isinstance(i.source, (Linear, Head)):
+        top = (1 << (i.source.weight_bits - 1)) - 1
+        return Range(-top, top)
+    return program.tensors[i.source.other].range
+
+
+def _packed(x: Range, product_bits: int, operands: int) -> Range:
+    """Range of the number that packs several operands for one multiplier."""
+    places = sum(1 << (k * product_bits) for k in range(operands))
+    return Range(x.low * places, x.high * places)
+
+
+def _multipliers(program: Program, hardware: HardwareConfig, shape: Shape, widths: dict[str, int], x: Range) -> tuple[int, int]:
+    """Lanes on one multiplier, and how many multipliers are DSP blocks."""
+    packable = 1
+    while packable < shape.lanes and _packed(x, widths["product_bits"], packable + 1).bits <= DSP_BITS:
+        packable += 1
+    packed_macs = shape.unroll * -(-shape.lanes // packable)
+    single_macs = shape.unroll * shape.lanes
+    if hardware.multiplier == "lut":
+        return 1, 0
+    if hardware.multiplier == "dsp":
+        return 1, single_macs
+    if hardware.multiplier == "packed":
+        if packable < 2:
+            raise ValueError(
+                f"schedule: multiplier='packed' needs two lanes whose operands fit {DSP_BITS} bits together; with lanes="
+                f"{shape.lanes} and products of {widths['product_bits']} bits they do not; legal here: auto, dsp, lut"
+            )
+        return packable, packed_macs
+    budget = max(0, device(hardware.device).dsp - 2 * shape.requantisers)
+    return (1, single_macs) if single_macs <= budget else (packable, min(budget, packed_macs))
