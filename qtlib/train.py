@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from qtlib import integer
 from qtlib import program as programs
-from qtlib.config import Experiment, TrainConfig
+from qtlib.config import Experiment, ModelConfig, QuantConfig, TrainConfig, check_choice
 from qtlib.data import Prepared, Windows, errors
 from qtlib.lower import lower
 from qtlib.model import Encoder
@@ -39,6 +39,11 @@ CALIBRATION = 256  # train windows, evenly spaced, that the scales are calibrate
 CLIP_NORM = 1.0
 WARM_UP = 0.2  # part of the steps with a rising learning rate, float training only
 
+PROFILES = {
+    "quick": {"epochs": 30, "qat_epochs": 15, "qat_learning_rate": 3e-3},
+    "paper": {"epochs": 80, "qat_epochs": 40, "qat_learning_rate": 3e-3, "patience": 20},
+}
+
 
 class Run(NamedTuple):
     """A finished run; errors are in the data's unit."""
@@ -48,6 +53,24 @@ class Run(NamedTuple):
     model: Encoder | QuantisedEncoder
     program: Program | None  # of a quantised run
     metrics: dict[str, float]  # {validation,test}_{rmse,mae}, best_epoch; of the program if there is one
+
+
+def make_experiment(
+    prepared: Prepared, *, bits: int | None, d_model: int = 16, profile: str = "quick", seed: int = 0
+) -> Experiment:
+    """The experiment of the notebooks: the published shape on these windows, trained as the profile says.
+
+    Args:
+        bits: width of the body; None is the float model.
+    """
+    check_choice("train", "profile", profile, PROFILES)
+    data = prepared.config
+    return Experiment(
+        data=data,
+        model=ModelConfig(window=data.window, features=prepared.m, outputs=prepared.O, d_model=d_model),
+        quant=None if bits is None else QuantConfig(bits=bits),
+        train=TrainConfig(seed=seed, **PROFILES[profile]),
+    )
 
 
 def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str], None] | None = None) -> Run:
@@ -154,7 +177,7 @@ def _fit(
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]  # biases, norms and scales do not decay
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, learning_rate)
+    optimiser = torch.optim.AdamW(groups, learning_rate, fused=True)
     total = epochs * math.ceil(len(x) / config.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / total, warm_up))
     shuffle = torch.Generator().manual_seed(config.seed)

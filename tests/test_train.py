@@ -318,3 +318,16 @@ def test_the_weights_of_the_best_epoch_are_left_in_the_model_even_if_later_ones_
 
     training._fit(model, windows.train, SHORT, 3, 1e-2, validate, lambda line: None)
     assert torch.equal(model.head.weight, seen[1]) and not torch.equal(seen[1], seen[3])
+
+
+@pytest.mark.parametrize("profile", training.PROFILES)
+def test_the_experiment_of_a_profile_fits_its_windows(windows, profile):
+    made = training.make_experiment(windows, bits=6, d_model=8, profile=profile, seed=3)
+    assert (made.data, made.quant.bits, made.train.seed, made.model.d_model) == (DATA, 6, 3, 8)
+    training._check(made, windows)
+    assert training.make_experiment(windows, bits=None).quant is None
+
+
+def test_an_unknown_profile_is_refused(windows):
+    with pytest.raises(ValueError, match="^train: profile='fast' is not one of quick, paper$"):
+        training.make_experiment(windows, bits=8, profile="fast")
