@@ -360,7 +360,7 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
 def _allocate(
     instructions: list[Instruction], program: Program, shape: Shape, store: str
 ) -> tuple[list[Instruction], int]:
-    """Place the tensors of a store, lowest address first; an address is free again after its last reader.
+    """Place the tensors of a store; an address is free again after its last reader.
 
     The residual stream is updated in place: each word is read just before it is written.
     """
@@ -382,24 +382,34 @@ def _allocate(
         if name:
             written.setdefault(name, index)
             blocks[name] = blocks.get(name, 0) + i.steps
+    # A tensor that is updated in place lives on in its successor, under one address.
+    root = {name: name for name in written}
+    for name, donor in in_place.items():
+        if read[donor] == written[name]:
+            root[name] = root[donor]
+    spans = {
+        owner: (
+            min(written[name] for name in written if root[name] == owner),
+            max(read.get(name, written[name]) for name in written if root[name] == owner),
+        )
+        for owner in set(root.values())
+    }
+    # The largest first: a small tensor finds a gap beside a large one, but not the other way round.
     bases: dict[str, int] = {}
-    for name in sorted(written, key=lambda n: written[n]):
-        start, end = written[name], read.get(name, written[name])
-        donor = in_place.get(name)
-        if donor is not None and read[donor] == start:
-            bases[name] = bases[donor]
-            continue
+    for owner in sorted(spans, key=lambda n: (-blocks[n], spans[n])):
+        start, end = spans[owner]
         taken = sorted(
             (bases[other], bases[other] + blocks[other])
             for other in bases
-            if written[other] <= end and read.get(other, written[other]) >= start
+            if spans[other][0] <= end and spans[other][1] >= start
         )
         base = 0
         for low, high in taken:
-            if base + blocks[name] <= low:
+            if base + blocks[owner] <= low:
                 break
             base = max(base, high)
-        bases[name] = base
+        bases[owner] = base
+    bases = {name: bases[root[name]] for name in written}
     depth = max((bases[name] + blocks[name] for name in bases), default=1) * shape.groups
     filled: dict[str, int] = {}
     placed = []
