@@ -6,6 +6,7 @@ A missing tool is an error with the command that installs it, never a number. ``
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -117,7 +118,15 @@ def find(name: str) -> Tool:
     return Tool(name, path, _version(path, TOOLS[name].version_flag))
 
 
-def run(name: str, args: Sequence[str | os.PathLike], *, cwd: Path, timeout: float, log: Path | None = None) -> str:
+def run(
+    name: str,
+    args: Sequence[str | os.PathLike],
+    *,
+    cwd: Path,
+    timeout: float,
+    log: Path | None = None,
+    result: Path | None = None,
+) -> str:
     """Run a tool to its end and return what it printed, standard output and error together.
 
     Args:
@@ -126,6 +135,8 @@ def run(name: str, args: Sequence[str | os.PathLike], *, cwd: Path, timeout: flo
         cwd: folder to run in.
         timeout: seconds; the tool and everything it started are killed after that.
         log: file that keeps the output, also of a failure.
+        result: file that takes standard output alone, which is then not in the returned text; for tools that print
+            what they make.
 
     Raises:
         MissingTool: the tool is not installed.
@@ -133,9 +144,12 @@ def run(name: str, args: Sequence[str | os.PathLike], *, cwd: Path, timeout: flo
     """
     program = locate(name) if name in TOOLS else os.fspath(name)
     command = [program, *map(os.fspath, args)]
-    with open(log, "w+b") if log else tempfile.TemporaryFile() as stream:
+    with (
+        open(log, "w+b") if log else tempfile.TemporaryFile() as stream,
+        open(result, "wb") if result else contextlib.nullcontext(stream) as printed,
+    ):
         process = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=printed, stderr=stream, start_new_session=True
         )
         try:
             status = process.wait(timeout)

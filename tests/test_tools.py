@@ -137,3 +137,9 @@ def test_verilator_tells_its_version():
 @needs_yosys
 def test_yosys_is_the_pinned_package_and_not_the_one_of_the_system():
     assert tools.find("yosys").version.startswith("Yosys 0.70 ")
+
+
+def test_standard_output_alone_goes_to_the_file_of_the_result(tmp_path):
+    script = "import sys; print('made'); print('said', file=sys.stderr)"
+    text = tools.run(sys.executable, ["-c", script], cwd=tmp_path, timeout=60, result=tmp_path / "made.txt")
+    assert (text, (tmp_path / "made.txt").read_text()) == ("said\n", "made\n")
