@@ -85,8 +85,9 @@ architecture rtl of engine is
   constant input_depth : positive := features * groups;
 
   subtype address_t is unsigned(address_width - 1 downto 0);
-  subtype bank_t is natural range 0 to unroll - 1;
-  subtype lane_t is natural range 0 to lane_count - 1;
+  -- Two values at least, here and in the ports of other entities: Verilog has no port of no bits.
+  subtype bank_t is natural range 0 to larger(unroll, 2) - 1;
+  subtype lane_t is natural range 0 to larger(lane_count, 2) - 1;
 
   signal load_valid, full, take, free : std_ulogic;
   signal load_address : unsigned(address_bits(input_depth) - 1 downto 0);
@@ -134,7 +135,7 @@ architecture rtl of engine is
   signal score_slice, reciprocal_slice, reciprocal_address : unsigned(address_bits(slices * groups) - 1 downto 0);
   signal score_data : std_ulogic_vector(requantisers * score_bits - 1 downto 0);
   signal exponential_valid, reciprocal_valid : std_ulogic;
-  signal exponential_part : natural range 0 to slices - 1;
+  signal exponential_part : natural range 0 to larger(slices, 2) - 1;
   signal exponential_data : std_ulogic_vector(requantisers * exponential_bits - 1 downto 0);
   signal reciprocal_write, reciprocal_data : std_ulogic_vector(requantisers * 17 - 1 downto 0);
   signal exponential_write : unsigned(address_bits(window * groups) - 1 downto 0);

@@ -32,10 +32,10 @@ entity issue is
     last : out std_ulogic;
     x_source : out x_source_t;
     x_address : out unsigned(address_width - 1 downto 0);
-    x_bank : out natural range 0 to unroll - 1;
+    x_bank : out natural range 0 to larger(unroll, 2) - 1;
     w_source : out w_source_t;
     w_address : out unsigned(address_width - 1 downto 0);
-    w_lane : out natural range 0 to lanes - 1
+    w_lane : out natural range 0 to larger(lanes, 2) - 1
   );
 end entity;
 

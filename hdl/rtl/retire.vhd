@@ -67,7 +67,7 @@ entity retire is
     broadcast_address : out unsigned(address_width - 1 downto 0);
     broadcast_data : out std_ulogic_vector(lanes * broadcast_bits - 1 downto 0);
 
-    write_bank : out natural range 0 to unroll - 1;
+    write_bank : out natural range 0 to larger(unroll, 2) - 1;
 
     score_valid : out std_ulogic;
     score_last : out std_ulogic; -- with the last scores of a head
@@ -105,7 +105,7 @@ architecture rtl of retire is
     broadcast_address : unsigned(address_width - 1 downto 0);
     key : unsigned(key_width - 1 downto 0);
     row_slice : unsigned(slice_width - 1 downto 0);
-    output : unsigned(output_width - 1 downto 0);
+    result : unsigned(output_width - 1 downto 0);
   end record;
   type tags_t is array (natural range <>) of tag_t;
 
@@ -121,7 +121,7 @@ architecture rtl of retire is
   signal stream_word, activation_word, broadcast_word : unsigned(address_width - 1 downto 0);
   signal row_slice, row_slice_start : unsigned(slice_width - 1 downto 0);
   signal key, key_start : unsigned(key_width - 1 downto 0);
-  signal output, output_start : unsigned(output_width - 1 downto 0);
+  signal result, result_start : unsigned(output_width - 1 downto 0);
   signal tag : tags_t(1 to 6);
 
   signal acc_1, acc_2 : std_ulogic_vector(requantisers * acc_bits - 1 downto 0);
@@ -166,7 +166,7 @@ begin
           if unit /= unroll - 1 then
             unit <= unit + 1;
             key <= key + 1;
-            output <= output + 1;
+            result <= result + 1;
             if not op.parameter_shared then
               parameter_word <= parameter_word + 1;
             end if;
@@ -182,7 +182,7 @@ begin
               row_slice_start <= row_slice_start + slices;
               parameter_word <= parameter_word_start;
               key <= key_start;
-              output <= output_start;
+              result <= result_start;
             else
               group_index <= 0;
               row_slice <= (others => '0');
@@ -193,8 +193,8 @@ begin
               end if;
               key <= key + 1;
               key_start <= key + 1;
-              output <= output + 1;
-              output_start <= output + 1;
+              result <= result + 1;
+              result_start <= result + 1;
               if step /= op.steps - 1 then
                 step <= step + 1;
               else
@@ -218,8 +218,8 @@ begin
         broadcast_word <= to_unsigned(next_op.broadcast_base, address_width);
         key <= (others => '0');
         key_start <= (others => '0');
-        output <= (others => '0');
-        output_start <= (others => '0');
+        result <= (others => '0');
+        result_start <= (others => '0');
         if pc = program'length - 1 then
           pc <= 0;
         else
@@ -239,7 +239,7 @@ begin
       tag(1).broadcast_address <= broadcast_word;
       tag(1).key <= key;
       tag(1).row_slice <= row_slice;
-      tag(1).output <= output;
+      tag(1).result <= result;
       tag(2 to 6) <= tag(1 to 5);
 
       if rst = '1' then
@@ -256,7 +256,7 @@ begin
         activation_word <= (others => '0');
         broadcast_word <= (others => '0');
         key <= (others => '0');
-        output <= (others => '0');
+        result <= (others => '0');
         row_slice <= (others => '0');
         row_slice_start <= (others => '0');
         for index in tag'range loop
@@ -265,7 +265,7 @@ begin
           tag(index).broadcast_address <= (others => '0');
           tag(index).key <= (others => '0');
           tag(index).row_slice <= (others => '0');
-          tag(index).output <= (others => '0');
+          tag(index).result <= (others => '0');
         end loop;
       end if;
     end if;
@@ -409,6 +409,6 @@ begin
   result_valid <=
     '1' when tag(5).active = '1' and tag(5).op.write_results and tag(5).group_last and tag(5).slice_last else '0';
   result_last <= '1' when tag(5).op_last else '0';
-  result_address <= tag(5).output;
+  result_address <= tag(5).result;
 
 end architecture;

@@ -42,7 +42,7 @@ entity softmax is
 
     exponential_valid : out std_ulogic;
     exponential_address : out unsigned(address_bits(keys * groups) - 1 downto 0); -- key * groups + group
-    exponential_part : out natural range 0 to parts - 1;
+    exponential_part : out natural range 0 to larger(parts, 2) - 1;
     exponential_data : out std_ulogic_vector(width * exponential_bits - 1 downto 0);
 
     reciprocal_valid : out std_ulogic;
