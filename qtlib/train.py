@@ -7,13 +7,16 @@ program, so the chosen weights are those of the program that runs on the device.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import copy
+import itertools
 import json
 import math
+import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +100,36 @@ def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str
     return _read(experiment, prepared, folder)
 
 
+def train_all(experiments: Iterable[Experiment], prepared: Prepared, *, workers: int | None = None) -> list[Run]:
+    """Train many models on the same windows, one process each, and return their runs in the order given.
+
+    Every finished run is kept at once, so an interrupted call resumes where it stopped. Processes do not change a result.
+
+    Args:
+        experiments: what to run; the float runs that they start from are trained first, once each.
+        prepared: their windows.
+        workers: processes; None: one per core.
+
+    Raises:
+        as `train`, with the worker's traceback; runs that were finished before are kept.
+    """
+    experiments = list(experiments)
+    starts = dict.fromkeys(replace(experiment, quant=None) for experiment in experiments)
+    for stage in (starts, dict.fromkeys(experiments)):
+        waiting = [e for e in stage if not (prepared_folder() / "runs" / e.run_id).exists()]
+        if waiting:
+            context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of torch's threads
+            with concurrent.futures.ProcessPoolExecutor(
+                min(len(waiting), workers or os.cpu_count() or 1), mp_context=context
+            ) as pool:
+                list(pool.map(_train_quietly, waiting, itertools.repeat(prepared)))
+    return [train(experiment, prepared) for experiment in experiments]
+
+
+def _train_quietly(experiment: Experiment, prepared: Prepared) -> None:
+    train(experiment, prepared)
+
+
 def predict(run: Run, windows: Windows) -> np.ndarray:
     """Scaled forecasts [N, outputs] of a run: of the integer program if there is one, else of the float model."""
     return integer.predict(run.program, windows.x) if run.program else forecast(run.model, windows.x)
@@ -107,6 +140,12 @@ def forecast(model: nn.Module, x: np.ndarray, batch: int = 512) -> np.ndarray:
     """Scaled forecasts of a torch model in evaluation mode, [N, n, m] -> [N, outputs]."""
     model.eval()
     return torch.cat([model(piece) for piece in torch.from_numpy(x).split(batch)]).numpy()
+
+
+def calibrated(experiment: Experiment, encoder: Encoder, prepared: Prepared) -> QuantisedEncoder:
+    """Where quantised training starts: the float weights, rounded, with scales calibrated on train windows."""
+    windows = prepared.train.x[:: max(1, len(prepared.train.x) // CALIBRATION)]
+    return QuantisedEncoder(encoder, experiment.quant, torch.from_numpy(windows))
 
 
 def metadata(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
@@ -147,18 +186,13 @@ def _train_float(experiment: Experiment, prepared: Prepared, say: Callable[[str]
 
 def _train_quantised(experiment: Experiment, prepared: Prepared, say: Callable[[str], None]) -> Run:
     config = experiment.train
-    model = _calibrated(experiment, train(replace(experiment, quant=None), prepared, progress=say).model, prepared)
+    model = calibrated(experiment, train(replace(experiment, quant=None), prepared, progress=say).model, prepared)
 
     def validate() -> float:
         return _errors(prepared, prepared.validation, integer.predict(lower(model), prepared.validation.x))["rmse"]
 
     history = _fit(model, prepared.train, config, config.qat_epochs, config.qat_learning_rate, validate, say)
     return _finish(Run(experiment, history, model, lower(model, metadata(experiment, prepared)), {}), prepared)
-
-
-def _calibrated(experiment: Experiment, encoder: Encoder, prepared: Prepared) -> QuantisedEncoder:
-    windows = prepared.train.x[:: max(1, len(prepared.train.x) // CALIBRATION)]
-    return QuantisedEncoder(encoder, experiment.quant, torch.from_numpy(windows))
 
 
 def _fit(
@@ -311,7 +345,7 @@ def _read(experiment: Experiment, prepared: Prepared, folder: Path) -> Run:
         model: Encoder | QuantisedEncoder = Encoder(experiment.model).eval()
     kept_program = None
     if experiment.quant:
-        model = _calibrated(experiment, model, prepared)
+        model = calibrated(experiment, model, prepared)
         kept_program = programs.load(folder / "program.qtp")
     model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
     return Run(experiment, history, model.eval(), kept_program, metrics)

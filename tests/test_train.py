@@ -13,7 +13,7 @@ from qtlib.config import DataConfig, Experiment, ModelConfig, QuantConfig, Train
 from qtlib.data import Windows, prepare
 from qtlib.data.series import Series, by_share
 from qtlib.lower import lower
-from qtlib.train import forecast, metadata, predict, train
+from qtlib.train import forecast, metadata, predict, train, train_all
 
 DATA = DataConfig(dataset="waves", window=6)
 SHORT = TrainConfig(epochs=3, qat_epochs=2, batch=32)
@@ -331,3 +331,13 @@ def test_the_experiment_of_a_profile_fits_its_windows(windows, profile):
 def test_an_unknown_profile_is_refused(windows):
     with pytest.raises(ValueError, match="^train: profile='fast' is not one of quick, paper$"):
         training.make_experiment(windows, bits=8, profile="fast")
+
+
+def test_runs_of_several_processes_are_those_of_one(empty, monkeypatch, windows):
+    experiments = [experiment(quant=quant) for quant in (None, QuantConfig(bits=8), QuantConfig(bits=4))]
+    monkeypatch.setenv("QTLIB_PREPARED", str(empty / "many"))
+    many = train_all(experiments, windows, workers=2)
+    monkeypatch.setenv("QTLIB_PREPARED", str(empty / "one"))
+    for run, alone in zip(many, [train(e, windows) for e in experiments], strict=True):
+        assert run.metrics == alone.metrics
+        assert run.program is None or run.program.digest == alone.program.digest
