@@ -104,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("program", type=Path, help="file of an integer program")
         if name != "estimate":
             sub.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
+        if name == "simulate":
+            sub.add_argument("--tool", choices=("ghdl", "verilator"), default="ghdl", help="simulator (default: ghdl)")
+            sub.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
+            sub.add_argument("--seed", type=int, default=0, help="of random pauses; 0: full speed (default)")
         _add_hardware(sub)
     return parser
 
@@ -171,9 +175,15 @@ def _emit(arguments: argparse.Namespace) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    from qtlib import simulate
+    from qtlib import program, simulate
 
-    _print(simulate.simulate(_design(arguments)))
+    codes = simulate.stimuli(program.load(arguments.program), arguments.windows)
+    directory = _design(arguments, codes)
+    _print(simulate.simulate(directory, tool=arguments.tool, seed=arguments.seed, progress=_progress))
+
+
+def _progress(done: int, windows: int) -> None:
+    print(f"{done:,} of {windows:,} windows", file=sys.stderr, flush=True)
 
 
 def _synthesise(arguments: argparse.Namespace) -> None:
@@ -182,12 +192,12 @@ def _synthesise(arguments: argparse.Namespace) -> None:
     _print(synthesise.synthesise(_design(arguments)))
 
 
-def _design(arguments: argparse.Namespace) -> Path:
+def _design(arguments: argparse.Namespace, codes: Any = None) -> Path:
     from qtlib import emit, program
 
     hardware = _hardware(arguments)
     directory = arguments.directory or paths.generated() / f"{arguments.program.stem}_{digest(hardware)}"
-    emit.emit(program.load(arguments.program), hardware, directory)
+    emit.emit(program.load(arguments.program), hardware, directory, codes)
     return directory
 
 

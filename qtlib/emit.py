@@ -104,6 +104,8 @@ def describe(plan: Schedule) -> dict[str, Any]:
         "run_id": plan.program.metadata.get("run_id"),
         "hardware": asdict(plan.hardware),
         "shape": {**asdict(plan.shape), "groups": plan.shape.groups, "multipliers": plan.multipliers},
+        "features": plan.program.input.shape[1],
+        "outputs": plan.program.output.shape[0],
         "macs": plan.program.macs,
         "latency": plan.latency,
         "interval": plan.interval,
