@@ -379,15 +379,21 @@ begin
   -- The head: sums over slices and groups of tokens, then the offset.
   head : process (clk)
     variable partial, base : signed(result_bits - 1 downto 0);
+    variable counts : boolean; -- the lane holds a token
   begin
     if rising_edge(clk) then
       partial := (others => '0');
       for r in 0 to requantisers - 1 loop
+        counts := true;
         for s in 0 to slices - 1 loop
-          if tag(2).slice = s and not (tag(2).group_last and s * requantisers + r >= lanes - surplus) then
-            partial := partial + resize(signed(acc_2((r + 1) * acc_bits - 1 downto r * acc_bits)), result_bits);
+          if tag(2).group_last and tag(2).slice = s and s * requantisers + r >= lanes - surplus then
+            counts := false;
           end if;
         end loop;
+        -- One adder for each requantiser: an addition inside the loop over slices would become one adder for each lane.
+        if counts then
+          partial := partial + resize(signed(acc_2((r + 1) * acc_bits - 1 downto r * acc_bits)), result_bits);
+        end if;
       end loop;
       partial_3 <= partial;
       offset_3 <= offset_2;
