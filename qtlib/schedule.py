@@ -9,6 +9,7 @@ so `Schedule.latency` is exact; the simulation of every emitted design asserts i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from qtlib.program import MULT_BITS, Codes, Context, Head, Linear, Pool, Program
 
 # Clocks of the pipeline; the numbers are registers in hdl/rtl, counted along the path.
 START = 2  # issue.vhd: fetch and setup before the first term of an operation
-CAPTURE = 5  # from the address of the last term to the slot of the captured sum: memory, operand, product, sum, capture
+CAPTURE = 6  # from the address of the last term to the slot of its sum: memory, select, operand, product, sum, capture
 CODE = 5  # from a slot to its code: memory, operand, product, sum, code
 READABLE = 7  # from a slot to the clock in which an address reads the word: code, word, write
 EXPONENTIAL = 4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
@@ -188,6 +189,43 @@ class Schedule:
     def utilisation(self) -> float:
         """Multiplications done, out of those that the multipliers could do during the latency."""
         return self.program.macs / (self.multipliers * self.latency)
+
+
+class Issue(NamedTuple):
+    """What issue.vhd shows in one clock; without `valid` the rest means nothing."""
+
+    valid: bool
+    first: bool = False
+    last: bool = False
+    x_source: str = "input_store"
+    x_address: int = 0
+    x_bank: int = 0
+    w_source: str = "weight_rom"
+    w_address: int = 0
+    w_lane: int = 0
+
+
+def issued(plan: Schedule) -> Iterator[Issue]:
+    """Every clock of a window, from the fetch of the first operation to the last term of the last. Twin: hdl/rtl/issue.vhd."""
+    groups, lanes, unroll = plan.shape.groups, plan.shape.lanes, plan.shape.unroll
+    clock = 0
+    for i in plan.instructions:
+        for _ in range(i.start - clock):
+            yield Issue(False)
+        clock = i.end(groups)
+        for step, group, term in np.ndindex(i.steps, groups, i.period):
+            if term >= i.inner:
+                yield Issue(False)
+                continue
+            banked = i.x_source == "activation_store"
+            block, bank = divmod(term, unroll) if banked else (term, 0)
+            w, lane = i.w_base + step * i.inner + term, 0
+            if i.w_source == "keys":
+                w, lane = i.w_base + block * groups + step * unroll // lanes, step * unroll % lanes
+            elif i.w_source == "values_t":
+                w, lane = i.w_base + step * groups + term // lanes, term % lanes
+            x = i.x_base + block * groups + group
+            yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane)
 
 
 def schedule(program: Program, hardware: HardwareConfig) -> Schedule:

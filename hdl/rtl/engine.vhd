@@ -93,7 +93,7 @@ architecture rtl of engine is
   signal load_address : unsigned(address_bits(input_depth) - 1 downto 0);
   signal load_data, input_word : std_ulogic_vector(lane_count * input_bits - 1 downto 0);
 
-  signal valid, first, last, valid_1, first_1, last_1 : std_ulogic := '0';
+  signal valid, first, last, valid_1, first_1, last_1, valid_2, first_2, last_2 : std_ulogic := '0';
   signal x_source, x_source_1 : x_source_t;
   signal w_source, w_source_1 : w_source_t;
   signal x_address, w_address : address_t;
@@ -112,8 +112,8 @@ architecture rtl of engine is
   signal exponential_word : std_ulogic_vector(lane_count * exponential_bits - 1 downto 0);
   signal weight_word : std_ulogic_vector(unroll * weight_bits - 1 downto 0);
   signal head_word : std_ulogic_vector(unroll * head_bits - 1 downto 0);
-  signal x : std_ulogic_vector(lane_count * x_bits - 1 downto 0);
-  signal w : std_ulogic_vector(unroll * w_bits - 1 downto 0);
+  signal x, x_2 : std_ulogic_vector(lane_count * x_bits - 1 downto 0);
+  signal w, w_2 : std_ulogic_vector(unroll * w_bits - 1 downto 0);
 
   signal captured, advance : std_ulogic;
   signal front : std_ulogic_vector(requantisers * acc_bits - 1 downto 0);
@@ -310,6 +310,12 @@ begin
       w_source_1 <= w_source;
       x_bank_1 <= x_bank;
       w_lane_1 <= w_lane;
+      -- A register behind the memories: their output is slow, and the broadcast operand goes to every lane.
+      valid_2 <= valid_1 and not rst;
+      first_2 <= first_1;
+      last_2 <= last_1;
+      x_2 <= x;
+      w_2 <= w;
     end if;
   end process;
 
@@ -379,11 +385,11 @@ begin
     port map (
       clk => clk,
       rst => rst,
-      valid => valid_1,
-      first => first_1,
-      last => last_1,
-      x => x,
-      w => w,
+      valid => valid_2,
+      first => first_2,
+      last => last_2,
+      x => x_2,
+      w => w_2,
       captured => captured,
       advance => advance,
       front => front
