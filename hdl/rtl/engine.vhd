@@ -52,6 +52,7 @@ entity engine is
     activation_depth : positive;
     broadcast_depth : positive;
     address_width : positive;
+    count_width : positive;
     weights : words_t;
     head_weights : words_t;
     parameters : words_t;
@@ -172,7 +173,8 @@ begin
       window => window,
       lanes => lane_count,
       unroll => unroll,
-      address_width => address_width
+      address_width => address_width,
+      count_width => count_width
     )
     port map (
       clk => clk,
@@ -416,6 +418,7 @@ begin
       residual_shifts => residual_shifts,
       widths => widths,
       address_width => address_width,
+      count_width => count_width,
       key_width => address_bits(padded_keys),
       slice_width => address_bits(slices * groups),
       output_width => address_bits(padded_outputs)

@@ -17,7 +17,8 @@ entity issue is
     window : positive;
     lanes : positive;
     unroll : positive;
-    address_width : positive
+    address_width : positive;
+    count_width : positive -- bits of the counters of terms, clocks and steps
   );
   port (
     clk : in std_ulogic;
@@ -48,9 +49,10 @@ architecture rtl of issue is
   signal pc : natural range 0 to program'length - 1 := 0;
   signal now : issue_t;
 
-  signal held : count_t;
-  signal term : count_t;
-  signal step : count_t;
+  -- Counted down, because comparing with 0 is short.
+  subtype counter_t is natural range 0 to 2 ** count_width - 1;
+  signal held, terms_left, clocks_left, steps_left : counter_t;
+  signal term_valid, term_first : std_ulogic := '0';
   signal group_index : natural range 0 to groups - 1;
 
   signal x, x_start, w, w_start : unsigned(address_width - 1 downto 0);
@@ -59,9 +61,9 @@ architecture rtl of issue is
 
 begin
 
-  valid <= '1' when state = run and term < now.inner else '0';
-  first <= '1' when term = 0 else '0';
-  last <= '1' when term = now.inner - 1 else '0';
+  valid <= '1' when state = run and term_valid = '1' else '0';
+  first <= term_first;
+  last <= '1' when terms_left = 0 else '0';
   x_source <= now.x_source;
   x_address <= x;
   x_bank <= bank;
@@ -84,8 +86,11 @@ begin
         state <= setup;
 
       elsif state = setup then
-        term <= 0;
-        step <= 0;
+        term_valid <= '1';
+        term_first <= '1';
+        terms_left <= now.last_term;
+        clocks_left <= now.last_clock;
+        steps_left <= now.last_step;
         group_index <= 0;
         x <= to_unsigned(now.x_base, address_width);
         x_start <= to_unsigned(now.x_base, address_width);
@@ -109,10 +114,24 @@ begin
         end if;
 
       else
+        -- The next sum, unless this one goes on.
+        term_valid <= '1';
+        term_first <= '1';
+        terms_left <= now.last_term;
+        clocks_left <= now.last_clock;
+        bank <= 0;
+
         -- Within a sum: the next term.
-        if term /= now.period - 1 then
-          term <= term + 1;
-          if term < now.inner - 1 then
+        if clocks_left /= 0 then
+          clocks_left <= clocks_left - 1;
+          term_first <= '0';
+          terms_left <= terms_left;
+          bank <= bank;
+          if terms_left = 0 then
+            term_valid <= '0';
+          else
+            term_valid <= term_valid;
+            terms_left <= terms_left - 1;
             if now.x_source /= activation_store or bank = unroll - 1 then
               bank <= 0;
               x <= x + groups;
@@ -135,8 +154,6 @@ begin
 
         -- The next group of tokens: the same broadcast operands again.
         elsif group_index /= groups - 1 then
-          term <= 0;
-          bank <= 0;
           group_index <= group_index + 1;
           x <= x_start + 1;
           x_start <= x_start + 1;
@@ -144,11 +161,9 @@ begin
           lane <= lane_start;
 
         -- The next outputs.
-        elsif step /= now.steps - 1 then
-          term <= 0;
-          bank <= 0;
+        elsif steps_left /= 0 then
           group_index <= 0;
-          step <= step + 1;
+          steps_left <= steps_left - 1;
           x <= to_unsigned(now.x_base, address_width);
           x_start <= to_unsigned(now.x_base, address_width);
           if now.w_source = weight_rom or now.w_source = head_rom then

@@ -20,16 +20,16 @@ package qt_pkg is
     w_source : w_source_t;
     x_base : count_t; -- address of the first lane operand
     w_base : count_t; -- address of the first weight, or of the first word of K or V
-    inner : count_t; -- terms of a sum
-    period : count_t; -- clocks from one sum to the next
-    steps : count_t; -- groups of `unroll` outputs
+    last_term : count_t; -- of a sum
+    last_clock : count_t; -- of a sum: the last term's or later
+    last_step : count_t; -- a step is a group of `unroll` outputs
     hold : count_t; -- clocks to wait before the first term
     fill : boolean; -- writes results: wait until the last ones are unloaded
   end record;
 
   -- The same operation, as the retiring side sees it.
   type retire_t is record
-    steps : count_t;
+    last_step : count_t;
     parameter_base : count_t; -- address of the first multiplier, residual multiplier and offset
     parameter_shared : boolean; -- one word for all outputs
     row_multiplier : boolean; -- multiply by the reciprocal of the token's row sum

@@ -34,6 +34,7 @@ entity retire is
     residual_shifts : integer_vector;
     widths : integer_vector;
     address_width : positive;
+    count_width : positive; -- bits of the counter of steps
     key_width : positive; -- of score_key
     slice_width : positive; -- of score_slice
     output_width : positive -- of result_address
@@ -113,7 +114,7 @@ architecture rtl of retire is
   signal active : std_ulogic;
   signal pc : natural range 0 to program'length - 1 := 0; -- of the operation after `op`
   signal op : retire_t;
-  signal step : count_t;
+  signal steps_left : natural range 0 to 2 ** count_width - 1;
   signal group_index : natural range 0 to groups - 1;
   signal unit : natural range 0 to unroll - 1;
   signal slice : natural range 0 to slices - 1;
@@ -195,8 +196,8 @@ begin
               key_start <= key + 1;
               result <= result + 1;
               result_start <= result + 1;
-              if step /= op.steps - 1 then
-                step <= step + 1;
+              if steps_left /= 0 then
+                steps_left <= steps_left - 1;
               else
                 op_ends := true;
               end if;
@@ -209,7 +210,7 @@ begin
         next_op := program(pc);
         loaded <= '1';
         op <= next_op;
-        step <= 0;
+        steps_left <= next_op.last_step;
         parameter_word <= to_unsigned(next_op.parameter_base, address_width);
         parameter_word_start <= to_unsigned(next_op.parameter_base, address_width);
         position_word <= (others => '0');
@@ -229,7 +230,7 @@ begin
 
       tag(1).active <= active;
       tag(1).op <= op;
-      tag(1).op_last <= step = op.steps - 1 and group_index = groups - 1 and unit = unroll - 1 and slice = slices - 1;
+      tag(1).op_last <= steps_left = 0 and group_index = groups - 1 and unit = unroll - 1 and slice = slices - 1;
       tag(1).unit <= unit;
       tag(1).slice <= slice;
       tag(1).slice_last <= slice = slices - 1;
@@ -246,7 +247,7 @@ begin
         loaded <= '0';
         busy <= '0';
         pc <= 0;
-        step <= 0;
+        steps_left <= 0;
         unit <= 0;
         slice <= 0;
         group_index <= 0;
