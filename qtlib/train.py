@@ -320,10 +320,11 @@ def _keep(run: Run, prepared: Prepared, folder: Path) -> None:
         record = _identity(run.experiment, prepared)
         record |= {"metrics": run.metrics, "history": history, "torch": torch.__version__}
         write_atomic(scratch / "run.json", json.dumps(record, indent=1, sort_keys=True))
-        # Another process may have finished the same run; its result is the same.
-        with contextlib.suppress(FileExistsError):
-            if not folder.exists():
-                scratch.rename(folder)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process has finished the same run; its result is the same
+                raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
