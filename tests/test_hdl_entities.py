@@ -1,0 +1,391 @@
+"""Every entity of hdl/rtl equals its Python twin, clock by clock, at full speed and with random pauses."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qtlib import emit, integer, simulate, tools
+from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.program import Range, code_range
+from qtlib.schedule import issued
+from tests import bench, small, twins
+
+pytestmark = pytest.mark.needs_ghdl
+paces = pytest.mark.parametrize("pace", [1.0, 0.5], ids=["full-speed", "paused"])
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return bench.library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("entity", sorted(set(emit.RTL) - {"qt_pkg", "engine"}))
+def test_no_entity_is_without_a_twin(entity):
+    # The package holds types and list functions; test_hdl_engine.py compares the engine with qtlib.integer.run.
+    assert any(name.startswith(f"test_{entity}") for name in globals())
+
+
+@pytest.mark.parametrize("memory_type", ["auto", "block", "distributed"])
+@pytest.mark.parametrize("depth", [1, 2, 5, 32])
+def test_ram(work, rng, depth, memory_type):
+    clocks = [
+        {
+            "write_valid": rng.integers(2),
+            "write_address": rng.integers(depth),
+            "write_data": rng.integers(2**9),
+            "read_address": rng.integers(depth),
+        }
+        for _ in range(200)
+    ]
+    bench.run(work, "ram", {"width": 9, "depth": depth, "memory_type": memory_type}, twins.ram(clocks))
+
+
+@pytest.mark.parametrize("entity", ["ram", "rom"])
+def test_an_unknown_memory_type_stops_the_simulation(work, entity):
+    generics = {"width": 9, "depth": 2, "memory_type": "registers"} | ({"contents": ["0" * 9] * 2} if entity == "rom" else {})
+    with pytest.raises(tools.ToolError, match=f'{entity}: memory_type "registers" is not one of auto, block, distributed'):
+        bench.run(work, entity, generics, [{}])
+
+
+@pytest.mark.parametrize("depth", [1, 3, 16])
+def test_rom(work, rng, depth):
+    contents = [int(word) for word in rng.integers(2**40, size=depth)]
+    clocks = twins.rom([{"read_address": rng.integers(depth)} for _ in range(50)], contents)
+    words = [f"{word:040b}" for word in contents]
+    bench.run(work, "rom", {"width": 40, "depth": depth, "contents": words, "memory_type": "auto"}, clocks)
+
+
+def mac_generics(x, w, operands, terms, multiplier):
+    """Widths that the schedule would prove for operands of these ranges."""
+    corners = [a * b for a in x for b in w]
+    product = Range(min(corners), max(corners))
+    packed = sum(1 << (k * product.bits) for k in range(operands))
+    return {
+        "operands": operands,
+        "x_bits": x.bits,
+        "w_bits": w.bits,
+        "product_bits": product.bits,
+        "packed_bits": max(Range(x.low * packed, x.high * packed).bits, x.bits),
+        "acc_bits": Range(terms * min(product.low, 0), terms * max(product.high, 0)).bits,
+        "multiplier": multiplier,
+    }
+
+
+@pytest.mark.parametrize("multiplier", ["dsp", "lut", "packed"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_mac_at_all_corners_of_the_operands(work, rng, bits, multiplier):
+    top = code_range(bits).high
+    x, w = Range(-top - 1, 2 * top + 1), Range(-top - 1, top)  # signed codes and unsigned exponentials; weights and K, V
+    operands = {"packed": 3 if bits == 2 else 2}.get(multiplier, 1)
+    generics = mac_generics(x, w, operands, 4, multiplier.replace("packed", "dsp"))
+    lane = (x.low, x.low + 1, -1, 0, 1, top, x.high)
+    corners = [(list(xs), v) for xs in itertools.product(lane, repeat=operands) for v in (w.low, -top, -1, 0, 1, w.high)]
+    rng.shuffle(corners)
+    clocks = [
+        {"valid": 1, "first": int(n % 4 == 0), "x": xs, "w": v}
+        for n, (xs, v) in enumerate([([x.low] * operands, w.low)] * 4 + [([x.high] * operands, w.high)] * 4 + corners)
+    ]
+    bench.run(work, "mac", generics, twins.mac(clocks, x.bits, generics["acc_bits"]))
+
+
+@paces
+@pytest.mark.parametrize(("multiplier", "operands"), [("dsp", 1), ("dsp", 2), ("lut", 1), ("lut", 2)])
+def test_mac(work, rng, multiplier, operands, pace):
+    x, w = code_range(6), code_range(5)
+    generics = mac_generics(x, w, operands, 300, multiplier)
+    clocks = [
+        {
+            "valid": int(rng.random() < pace),
+            "first": int(n == 0 or rng.random() < 0.1),
+            "x": rng.integers(x.low, x.high + 1, operands).tolist(),
+            "w": int(rng.integers(w.low, w.high + 1)),
+        }
+        for n in range(300)
+    ]
+    clocks[0]["valid"] = 1
+    bench.run(work, "mac", generics, twins.mac(clocks, x.bits, generics["acc_bits"]))
+
+
+def test_mac_refuses_an_unknown_multiplier(work):
+    generics = mac_generics(code_range(4), code_range(4), 1, 4, "booth")
+    with pytest.raises(tools.ToolError, match='mac: multiplier "booth" is not one of dsp, lut'):
+        bench.run(work, "mac", generics, [{}])
+
+
+@paces
+@pytest.mark.parametrize(
+    ("lane_count", "unroll", "requantisers", "operands", "dsp_macs"),
+    [(1, 1, 1, 1, 0), (4, 2, 2, 1, 5), (5, 1, 5, 2, 9), (6, 3, 1, 2, 2), (3, 3, 3, 3, 9)],
+)
+def test_lanes(work, rng, lane_count, unroll, requantisers, operands, dsp_macs, pace):
+    x, w = code_range(4), code_range(3)
+    generics = mac_generics(x, w, operands, 12, "") | {
+        "lane_count": lane_count,
+        "unroll": unroll,
+        "requantisers": requantisers,
+        "dsp_macs": dsp_macs,
+    }
+    del generics["multiplier"]
+    slots = unroll * lane_count // requantisers
+    clocks = []
+    for _ in range(12):
+        inner = int(rng.integers(1, 12))
+        valids = [] if pace == 1 else [0] * int(rng.integers(3))
+        for _ in range(inner):
+            valids += [1] if pace == 1 else [*[0] * int(rng.integers(3)), 1]
+        valids += [0] * max(0, slots - inner)
+        term = 0
+        for valid in valids:
+            clocks.append({"valid": valid, "first": int(term == 0), "last": int(term == inner - 1)})
+            term += valid
+    for clock in clocks:
+        clock["x"] = rng.integers(x.low, x.high + 1, lane_count).tolist()
+        clock["w"] = rng.integers(w.low, w.high + 1, unroll).tolist()
+        clock["advance"] = int(rng.random() < 0.7) if pace < 1 else 0
+    if pace == 1:  # as retire.vhd does it: from the capture on, as many clocks as there are slots
+        for number, clock in enumerate(clocks):
+            if clock["valid"] and clock["last"]:
+                for slot in clocks[number + 4 : number + 4 + slots]:
+                    slot["advance"] = 1
+    filled = twins.lanes(clocks, generics)
+    assert sum(clock["captured"] for clock in filled) >= 10
+    bench.run(work, "lanes", generics, filled)
+
+
+@pytest.mark.parametrize("widths", [(8,), (2, 5, 8)], ids=str)
+@pytest.mark.parametrize("shifts", [(4,), (8, 12, 24)], ids=str)
+def test_requantise_rounds_half_up_and_saturates(work, rng, shifts, widths):
+    residual_shifts = (0, 4)
+    acc, mult, residual, residual_mult = (code_range(bits) for bits in (15, 12, 8, 10))
+    clocks, ties, cut = [], 0, 0
+    for _ in range(600):
+        shift, width = rng.integers(len(shifts)), rng.integers(len(widths))
+        clock = {
+            "acc": int(rng.integers(acc.low, acc.high + 1) >> rng.integers(14)),
+            "mult": int(rng.integers(mult.low, mult.high + 1) >> rng.integers(11)),
+            "residual": int(rng.integers(residual.low, residual.high + 1)),
+            "residual_mult": int(rng.integers(residual_mult.low, residual_mult.high + 1) >> rng.integers(10)),
+            "shift": int(shift),
+            "residual_shift": int(rng.integers(2)),
+            "width": int(width),
+        }
+        scaled = clock["acc"] * clock["mult"]
+        scaled += clock["residual"] * clock["residual_mult"] << residual_shifts[clock["residual_shift"]]
+        # Aim at a random code or at the limits, exactly half way between two or one below or above.
+        half, limit = 1 << (shifts[shift] - 1), 1 << (widths[width] - 1)
+        near = rng.choice([rng.integers(-limit, limit), -limit - 1, limit])
+        aim = int(near + rng.integers(-1, 2)) << shifts[shift]
+        clock["offset"] = aim - (scaled & -(2 * half)) + half - (scaled & (2 * half - 1)) + int(rng.integers(-1, 2))
+        total = scaled + clock["offset"]
+        ties += total % (2 * half) == half
+        cut += not -limit <= total >> shifts[shift] < limit
+        clocks.append(clock)
+    assert ties > 100 and cut > 50
+    offsets = [clock["offset"] for clock in clocks]
+    product = acc.low * mult.low + (residual.low * residual_mult.low << 4)
+    generics = {
+        "acc_bits": acc.bits,
+        "mult_bits": mult.bits,
+        "residual_bits": residual.bits,
+        "residual_mult_bits": residual_mult.bits,
+        "offset_bits": Range(min(offsets), max(offsets)).bits,
+        "sum_bits": Range(-product + min(offsets), product + max(offsets)).bits,
+        "code_bits": max(widths),
+        "shifts": shifts,
+        "residual_shifts": residual_shifts,
+        "widths": widths,
+    }
+    bench.run(work, "requantise", generics, twins.requantise(clocks, generics))
+
+
+@paces
+@pytest.mark.parametrize("bits", [2, 5, 8])
+def test_divider(work, rng, bits, pace):
+    low, high = 2**bits - 1, 24 * (2**bits - 1)
+    totals = [low, high, low + 1, high - 1, 1 << bits]
+    clocks = []
+    for number in range(600):
+        total = totals[number // 19 % 5] if number < 200 else int(rng.integers(low, high + 1))
+        clocks.append({"in_valid": int(rng.random() < pace), "total": total})
+    generics = {"exponential_bits": bits, "total_bits": high.bit_length()}
+    cut = [dict(clock) for clock in clocks[:40]]
+    bench.run(work, "divider", generics, twins.divider(cut, bits), twins.divider(clocks, bits))
+
+
+@paces
+@pytest.mark.parametrize(
+    ("keys", "padded_keys", "groups", "parts", "width"),
+    [(24, 24, 1, 2, 2), (5, 6, 2, 3, 1), (19, 20, 3, 1, 4), (1, 1, 1, 1, 1)],
+)
+def test_softmax(work, rng, keys, padded_keys, groups, parts, width, pace):
+    score_bits, exponential_bits, slices = 4, 5, groups * parts
+    tables = np.sort(rng.integers(0, 32, (2, 16)), axis=1)[:, ::-1]
+    tables[:, 0] = 31
+    generics = {
+        "keys": keys,
+        "padded_keys": padded_keys,
+        "groups": groups,
+        "parts": parts,
+        "width": width,
+        "score_bits": score_bits,
+        "exponential_bits": exponential_bits,
+        "total_bits": (keys * 31).bit_length(),
+        "table_count": 2,
+        "tables": [f"{code:05b}" for code in tables.ravel()],
+        "score_memory": "auto",
+        "table_memory": "auto",
+    }
+    clocks, starts = [], {}
+    for table in (0, 1, 1):
+        scores = rng.integers(-8, 8, (slices, width, padded_keys))
+        scores[0, 0] = -8  # a row whose maximum is the smallest code
+        scores[-1, -1, keys - 1] = 7  # a maximum that comes last
+        order = [(key, index) for key in range(padded_keys) for index in range(slices)]
+        for number, (key, index) in enumerate(order):
+            while rng.random() >= pace:
+                clocks.append({"score_valid": 0, "start": 0})
+            last = number == len(order) - 1
+            word = twins.pack(scores[index, :, key], score_bits)
+            clocks.append({"score_valid": 1, "score_key": key, "score_slice": index, "score_data": word, "start": last})
+            clocks[-1]["start_table"] = table
+        starts[len(clocks) - 1] = scores[:, :, :keys], tables[table]
+        clocks += [{"score_valid": 0, "start": 0} for _ in range(slices * max(keys, 18) + 30)]
+    bench.run(work, "softmax", generics, twins.softmax(clocks, starts, generics))
+
+
+@paces
+@pytest.mark.parametrize(("window", "features", "lanes"), [(6, 1, 6), (7, 3, 4), (5, 2, 1), (1, 1, 1)])
+def test_load(work, rng, window, features, lanes, pace):
+    generics = {"window": window, "features": features, "lanes": lanes, "bits": 5}
+
+    def clocks(count):
+        return [
+            {
+                "in_valid": int(rng.random() < pace),
+                "in_data": int(rng.integers(-16, 16)),
+                "take": 0,
+            }
+            for _ in range(count)
+        ]
+
+    def filled(drawn):
+        """Take a window some clocks after it is full, as issue.vhd does, and only then."""
+        waits = 0
+        for number in range(len(drawn)):
+            full = twins.load([dict(c) for c in drawn[: number + 1]], generics)[-1]["full"]
+            waits = waits + 1 if full else 0
+            drawn[number]["take"] = int(waits > 0 and rng.random() < pace / 2)
+            waits = 0 if drawn[number]["take"] else waits
+        return twins.load(drawn, generics)
+
+    whole = filled(clocks(250))
+    assert sum(clock["take"] for clock in whole) >= 3
+    bench.run(work, "load", generics, filled(clocks(window * features // 2 + 1)), whole)
+
+
+@paces
+@pytest.mark.parametrize(("outputs", "padded"), [(1, 1), (3, 4)])
+def test_unload(work, rng, outputs, padded, pace):
+    clocks = []
+    for _ in range(8):
+        for index in range(padded):
+            write = {"write_valid": 1, "write_address": index, "write_data": int(rng.integers(2**20))}
+            clocks.append(write | {"write_last": int(index == padded - 1)})
+            clocks += [{"write_valid": 0, "write_last": int(rng.integers(2))} for _ in range(rng.integers(3))]
+        clocks += [{"write_valid": 0, "write_last": 0} for _ in range(3 + 12 * outputs)]
+    for clock in clocks:
+        clock["out_ready"] = int(rng.random() < pace)
+    generics = {"outputs": outputs, "padded_outputs": padded, "bits": 20}
+    cut = [dict(clock) for clock in clocks[: padded + 2]]
+    whole = twins.unload(clocks, outputs)
+    assert sum(clock["out_valid"] and clock["out_ready"] for clock in whole) >= 7 * outputs
+    bench.run(work, "unload", generics, twins.unload(cut, outputs), whole)
+
+
+DESIGNS = {
+    "wide": (small.SHAPES["one-layer"], small.WIDTHS["8-bit"], HardwareConfig()),
+    "serial": (small.SHAPES["two-heads"], small.WIDTHS["4-bit"], HardwareConfig(lanes=1)),
+    "unrolled": (small.SHAPES["one-layer"], small.MIXED, HardwareConfig(unroll=3, requantisers=2)),
+    "folded": (small.SHAPES["two-layers-three-outputs"], small.MIXED, HardwareConfig(lanes=4, unroll=2, requantisers=2)),
+    "surplus": (replace(small.SHAPES["two-heads"], d_model=10, outputs=2), small.MIXED, HardwareConfig(lanes=3, unroll=3)),
+}
+designs = pytest.mark.parametrize("name", DESIGNS)
+
+
+@pytest.fixture
+def design(work, tmp_path, name):
+    """A schedule whose constants are analysed into the library."""
+    shape, quant, hardware = DESIGNS[name]
+    plan = emit.emit(small.program(shape, quant), hardware, tmp_path)
+    (work / "design_pkg.vhd").write_bytes((tmp_path / "design_pkg.vhd").read_bytes())
+    tools.run("ghdl", ["-a", "--std=08", "design_pkg.vhd"], cwd=work, timeout=60)
+    constants = {c.name: c.value for c in emit._constants(plan)}
+    return plan, constants
+
+
+@paces
+@designs
+def test_issue(work, rng, design, pace):
+    plan, constants = design
+    generics = {
+        "program": "work.design_pkg.issue_program",
+        "window": plan.shape.window,
+        "lanes": plan.shape.lanes,
+        "unroll": plan.shape.unroll,
+        "address_width": int(constants["address_width"]),
+    }
+    whole = list(issued(plan))
+    assert sum(entry.valid for entry in whole) == sum(i.steps * plan.shape.groups * i.inner for i in plan.instructions)
+    head = plan.instructions[-1]
+    setup = head.start - head.hold - 1
+    taken = plan.instructions[0].end(plan.shape.groups)
+    clocks = [{"full": 0, "free": 1, "valid": 0, "take": 0}]
+    for _ in range(2):
+        waits = 0 if pace == 1 else int(rng.integers(1, 9))
+        clocks += [{"full": 0, "free": int(rng.integers(2)), "valid": 0, "take": 0} for _ in range(waits)]
+        clocks.append({"full": 1, "free": 1, "valid": 0, "take": 0})
+        held = 0 if pace == 1 else int(rng.integers(1, 9))
+        before, after = whole[: head.start], whole[head.start :]
+        for number, entry in enumerate([*before, *[type(entry)(False) for entry in whole[:held]], *after]):
+            clock = {"full": int(number <= taken), "free": 1, "take": int(number == taken), "valid": entry.valid}
+            if held and number < head.start + held - 1:
+                # Results of the window before still wait, exactly until the head may begin.
+                clock["free"] = 0 if number >= setup else int(rng.integers(2))
+            if entry.valid:
+                clock |= entry._asdict()
+            clocks.append(clock)
+    clocks += [{"full": 0, "free": 1, "valid": 0} for _ in range(3)]
+    bench.run(work, "issue", generics, clocks[: len(whole) // 2], clocks)
+
+
+@paces
+@designs
+def test_retire(work, rng, design, pace):
+    plan, constants = design
+    kinds = bench.declared("retire", "generic")
+    generics = {name: int(value) if value.isdigit() else value for name, value in constants.items() if name in kinds}
+    generics |= {
+        "program": "work.design_pkg.retire_program",
+        "lanes": plan.shape.lanes,
+        "shifts": plan.shifts,
+        "residual_shifts": plan.residual_shifts,
+        "widths": plan.code_widths,
+    }
+    groups, unroll = plan.shape.groups, plan.shape.unroll
+    padded = [-(-count // unroll) * unroll for count in (plan.shape.window, plan.program.output.shape[0])]
+    sizes = (padded[0], groups * plan.shape.slices, padded[1])
+    generics |= {
+        key: bench.address_bits(size)
+        for key, size in zip(("key_width", "slice_width", "output_width"), sizes, strict=True)
+    }
+    codes = simulate.stimuli(plan.program, 2)
+    gaps = itertools.repeat(0) if pace == 1 else iter(lambda: int(rng.integers(4)), None)
+    segments = [twins.retire(plan, integer.trace(plan.program, codes[k : k + 1]), gaps, rng) for k in range(2)]
+    bench.run(work, "retire", generics, segments[0][:50], *segments)
