@@ -145,7 +145,7 @@ class TrainConfig:
     qat_epochs: int = 20
     batch: int = 64
     learning_rate: float = 3e-3
-    qat_learning_rate: float = 1e-3
+    qat_learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     patience: int = 10  # epochs without a better validation error
 

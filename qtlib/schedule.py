@@ -28,6 +28,7 @@ READABLE = 7  # from a slot to the clock in which an address reads the word: cod
 EXPONENTIAL = 4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
 DIVIDE = 18  # divider.vhd
 RECIPROCAL_READABLE = 23  # from the address of a row's last score to the clock in which an address reads the reciprocal
+HIDDEN = 1.05  # the fewest requantisers whose clocks stay below this multiple of the fewest clocks
 DSP_BITS = 25  # wide port of a DSP48E1 (Xilinx UG479, table 1-1)
 UNLOAD = 2  # unload.vhd: from a written result to out_valid; also the clocks of each further result
 
@@ -68,7 +69,7 @@ def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
     Raises:
         ValueError: the lanes do not fold the window, the unroll or the requantisers do not divide the lanes.
     """
-    window, d_model = program.input.shape[0], program.tensors[program.operations[0].y].shape[1]
+    window = program.input.shape[0]
     lanes = window if hardware.lanes is None else hardware.lanes
     legal = legal_lanes(window)
     if lanes not in legal:
@@ -76,11 +77,16 @@ def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
     divisors = [n for n in range(1, lanes + 1) if lanes % n == 0]
     if hardware.unroll not in divisors:
         raise ValueError(f"schedule: unroll={hardware.unroll} does not divide lanes={lanes}; legal: {_listed(divisors)}")
-    hiding = [n for n in divisors if hardware.unroll * lanes // n <= d_model]
-    requantisers = (hiding or [lanes])[0] if hardware.requantisers is None else hardware.requantisers
-    if requantisers not in divisors:
-        raise ValueError(f"schedule: requantisers={requantisers} does not divide lanes={lanes}; legal: {_listed(divisors)}")
-    return Shape(window=window, lanes=lanes, unroll=hardware.unroll, requantisers=requantisers)
+    if hardware.requantisers is not None and hardware.requantisers not in divisors:
+        raise ValueError(
+            f"schedule: requantisers={hardware.requantisers} does not divide lanes={lanes}; legal: {_listed(divisors)}"
+        )
+    choices = divisors if hardware.requantisers is None else [hardware.requantisers]
+    shapes = [Shape(window=window, lanes=lanes, unroll=hardware.unroll, requantisers=n) for n in choices]
+    if len(shapes) == 1:
+        return shapes[0]
+    clocks = [_time(_expand(program, shape), shape)[-1].end(shape.groups) for shape in shapes]
+    return next(shape for shape, count in zip(shapes, clocks, strict=True) if count <= HIDDEN * min(clocks))
 
 
 def _listed(values: list[int]) -> str:
