@@ -1,11 +1,11 @@
 """VHDL to Verilog: what GHDL translates wrongly never gets further."""
 
 import pytest
+from small import program
 
 from qtlib import tools, verilog
 from qtlib.config import HardwareConfig
 from qtlib.emit import emit
-from tests.small import program
 
 ADDER = """library ieee; use ieee.std_logic_1164.all; use ieee.numeric_std.all;
 entity small is port (clk : in std_ulogic; a : in signed(7 downto 0); y : out signed(7 downto 0)); end entity;
