@@ -63,7 +63,7 @@ architecture rtl of softmax is
   signal maxima : maxima_t;
 
   signal running : std_ulogic := '0';
-  signal table : natural range 0 to table_count - 1;
+  signal table_index : natural range 0 to table_count - 1;
   signal clock : natural range 0 to period - 1;
   signal slice : unsigned(slice_bits - 1 downto 0);
   signal key : unsigned(key_bits - 1 downto 0);
@@ -164,7 +164,7 @@ begin
         end if;
       elsif start = '1' then
         running <= '1';
-        table <= start_table;
+        table_index <= start_table;
         clock <= 0;
         key <= (others => '0');
         slice <= (others => '0');
@@ -198,7 +198,7 @@ begin
 
       if rst = '1' then
         running <= '0';
-        table <= 0;
+        table_index <= 0;
         clock <= 0;
         slice <= (others => '0');
         key <= (others => '0');
@@ -228,7 +228,7 @@ begin
     exponential_data((r + 1) * exponential_bits - 1 downto r * exponential_bits) <= exponential;
     base <= (others => '0') when first_3 = '1' else total;
 
-    entry <= resize(to_unsigned(table, 8) & difference, address_bits(table_count * 2 ** score_bits));
+    entry <= resize(to_unsigned(table_index, 8) & difference, address_bits(table_count * 2 ** score_bits));
 
     exponentials : entity work.rom
       generic map (
