@@ -321,26 +321,25 @@ designs = pytest.mark.parametrize("name", DESIGNS)
 
 @pytest.fixture
 def design(work, tmp_path, name):
-    """A schedule whose constants are analysed into the library."""
+    """A schedule whose constants are analysed into the library; gives the generics of one of its entities."""
     shape, quant, hardware = DESIGNS[name]
     plan = emit.emit(small.program(shape, quant), hardware, tmp_path)
     (work / "design_pkg.vhd").write_bytes((tmp_path / "design_pkg.vhd").read_bytes())
     tools.run("ghdl", ["-a", "--std=08", "design_pkg.vhd"], cwd=work, timeout=60)
-    constants = {c.name: c.value for c in emit._constants(plan)}
-    return plan, constants
+
+    def generics(entity):
+        kinds = bench.declared(entity, "generic")
+        found = {c.name: int(c.value) for c in emit._constants(plan) if c.name in kinds and c.value.isdigit()}
+        return plan, found
+
+    return generics
 
 
 @paces
 @designs
 def test_issue(work, rng, design, pace):
-    plan, constants = design
-    generics = {
-        "program": "work.design_pkg.issue_program",
-        "window": plan.shape.window,
-        "lanes": plan.shape.lanes,
-        "unroll": plan.shape.unroll,
-        "address_width": int(constants["address_width"]),
-    }
+    plan, generics = design("issue")
+    generics |= {"program": "work.design_pkg.issue_program", "lanes": plan.shape.lanes}
     whole = list(issued(plan))
     assert sum(entry.valid for entry in whole) == sum(i.steps * plan.shape.groups * i.inner for i in plan.instructions)
     head = plan.instructions[-1]
@@ -368,9 +367,7 @@ def test_issue(work, rng, design, pace):
 @paces
 @designs
 def test_retire(work, rng, design, pace):
-    plan, constants = design
-    kinds = bench.declared("retire", "generic")
-    generics = {name: int(value) if value.isdigit() else value for name, value in constants.items() if name in kinds}
+    plan, generics = design("retire")
     generics |= {
         "program": "work.design_pkg.retire_program",
         "lanes": plan.shape.lanes,

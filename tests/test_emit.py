@@ -1,0 +1,94 @@
+"""A design directory: complete, self-contained, the same bytes from the same input."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from jinja2 import UndefinedError
+
+from qtlib import emit, integer, simulate
+from qtlib.config import HardwareConfig
+from tests import small
+
+FILES = {*emit.SOURCES, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
+
+
+def contents(directory):
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
+
+
+@pytest.fixture
+def design(tmp_path):
+    program = small.program(small.SHAPES["two-heads"], small.MIXED)
+    directory = tmp_path / "design"
+    plan = emit.emit(program, HardwareConfig(unroll=5, requantisers=1), directory, simulate.stimuli(program, 4))
+    return plan, directory
+
+
+def test_a_design_is_these_files_and_no_others(design):
+    assert set(contents(design[1])) == FILES
+
+
+def test_emitting_twice_gives_the_same_bytes(design, tmp_path):
+    again = tmp_path / "elsewhere" / "again"
+    emit.emit(design[0].program, design[0].hardware, again, simulate.stimuli(design[0].program, 4))
+    assert contents(again) == contents(design[1])
+
+
+def test_nothing_in_a_design_says_where_it_was_made(design):
+    for name, content in contents(design[1]).items():
+        assert str(design[1]).encode() not in content and b"/home" not in content, name
+
+
+def test_other_files_of_the_directory_are_left_alone(design):
+    (design[1] / "notes.txt").write_text("mine")
+    emit.emit(design[0].program, design[0].hardware, design[1])
+    assert (design[1] / "notes.txt").read_text() == "mine"
+
+
+def test_vectors_are_in_the_order_of_the_ports(design):
+    plan, directory = design
+    codes = simulate.stimuli(plan.program, 4)
+    sent = [int(line) for line in (directory / "stimuli.txt").read_text().split()]
+    window, features = plan.program.input.shape
+    assert sent[:window] == codes[0, :, 0].tolist()
+    assert sent[window : 2 * window] == codes[0, :, 1].tolist()
+    assert len(sent) == 4 * window * features
+    results = [int(line) for line in (directory / "expected.txt").read_text().split()]
+    assert results == integer.run(plan.program, codes).ravel().tolist()
+
+
+def test_the_description_agrees_with_the_schedule(design):
+    plan, directory = design
+    described = json.loads((directory / "design.json").read_text())
+    assert (described["latency"], described["interval"], described["kind"]) == (plan.latency, plan.interval, "formula")
+    assert described["program"] == plan.program.digest
+    assert described["shape"]["multipliers"] == plan.multipliers
+    package = (directory / "design_pkg.vhd").read_text()
+    assert f"constant latency : positive := {plan.latency};" in package
+
+
+def test_a_template_value_that_was_forgotten_is_an_error():
+    with pytest.raises(UndefinedError, match="'version' is undefined"):
+        emit._templates.get_template("design_pkg.vhd.j2").render(constants=[], memories=[], operations=[])
+
+
+def test_a_list_of_one_element_is_written_with_its_name(design):
+    plan = emit.emit(small.program(), HardwareConfig(), design[1])
+    text = (design[1] / "design_pkg.vhd").read_text()
+    assert len(plan.residual_shifts) != 1 or "residual_shifts : integer_vector(0 to 0) := (0 => 0)" in text
+    assert not re.search(r":= \(-?\d+\);", text)
+
+
+@pytest.mark.needs_ghdl
+def test_a_copied_design_runs_by_the_commands_of_its_own_readme(design, tmp_path):
+    copy = tmp_path / "a place with blanks" / "copy"
+    shutil.copytree(design[1], copy)
+    shutil.rmtree(design[1])
+    block = re.search(r"```\n(.*?)```", (copy / "README.md").read_text(), re.DOTALL)[1]
+    done = subprocess.run(["sh", "-e"], input=block, cwd=copy, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checked 4 results" in (done.stdout + done.stderr)
+    assert "checked 4 results" in (copy / "README.md").read_text()

@@ -1,0 +1,115 @@
+"""The whole engine equals `qtlib.integer.run`, bit for bit, in the clocks of the schedule."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from qtlib import schedule, simulate, tools
+from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.emit import emit
+from tests import random_designs, small
+
+pytestmark = pytest.mark.needs_ghdl
+
+
+@pytest.mark.parametrize("number", random_designs.numbers())
+def test_a_random_design_computes_the_program(tmp_path, number):
+    program, hardware = random_designs.draw(number)
+    print(f"repeat with QTLIB_SEED={number}: {hardware}")
+    codes = simulate.stimuli(program, 4, number)
+    try:
+        plan = emit(program, hardware, tmp_path, codes)
+    except ValueError as refused:  # products too wide to pack, or a single lane
+        assert "schedule: multiplier='packed' needs two lanes" in str(refused)
+        plan = emit(program, replace(hardware, multiplier="auto"), tmp_path, codes)
+    found = simulate.simulate(tmp_path)
+    assert (found.latency, found.interval) == (plan.latency, plan.interval)
+    simulate.simulate(tmp_path, seed=number + 1)
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4])
+def test_the_published_shape_computes_the_program_also_where_it_saturates(tmp_path, bits):
+    program = small.program(ModelConfig(window=24, d_model=16), QuantConfig(bits=bits))
+    codes = simulate.stimuli(program, 8)
+    cut = simulate.saturated(program, codes)
+    assert sum(low + high > 0 for low, high in cut.values()) >= len(cut) - 1, cut
+    assert sum(low > 0 and high > 0 for low, high in cut.values()) > len(cut) / 2, cut
+    plan = emit(program, HardwareConfig(), tmp_path, codes)
+    found = simulate.simulate(tmp_path)
+    assert (found.results, found.latency, found.interval) == (8, plan.latency, plan.interval)
+
+
+HARDWARE = [
+    HardwareConfig(),
+    HardwareConfig(lanes=1),
+    HardwareConfig(lanes=3, requantisers=1, multiplier="lut", activations="distributed", weights="distributed"),
+    HardwareConfig(unroll=2, multiplier="dsp", clock_mhz=50.0, parameters="block", tables="block"),
+    HardwareConfig(unroll=6, multiplier="packed", device="xc7s50", activations="block", weights="block"),
+]
+
+
+def test_no_choice_of_the_hardware_changes_an_output_bit(tmp_path):
+    program = small.program(small.SHAPES["one-layer"], small.WIDTHS["4-bit"])
+    codes = simulate.stimuli(program, 6)
+    expected, clocks = set(), set()
+    for number, hardware in enumerate(HARDWARE):
+        plan = emit(program, hardware, tmp_path / str(number), codes)
+        simulate.simulate(tmp_path / str(number))
+        expected.add((tmp_path / str(number) / "expected.txt").read_bytes())
+        clocks.add(plan.latency)
+    assert len(expected) == 1 and len(clocks) == len(HARDWARE)
+
+
+@pytest.mark.parametrize("name", ["latency", "interval"])
+def test_a_wrong_formula_fails_the_simulation(tmp_path, name):
+    program = small.program()
+    plan = emit(program, HardwareConfig(), tmp_path, simulate.stimuli(program, 3))
+    package = tmp_path / "design_pkg.vhd"
+    value = getattr(plan, name)
+    text, count = re.subn(rf"constant {name} : positive := {value};", f"constant {name} : positive := {value + 1};", package.read_text())
+    assert count == 1
+    package.write_text(text)
+    with pytest.raises(simulate.Mismatch, match=f"{name} is {value} clocks, scheduled {value + 1}"):
+        simulate.simulate(tmp_path)
+
+
+def test_every_hold_is_needed_to_the_clock(tmp_path, monkeypatch):
+    """Shortened by one clock, a hold lets an operation read what is not yet written, or lose a sum."""
+    program = small.program(small.SHAPES["two-heads"], small.WIDTHS["8-bit"])
+    hardware = HardwareConfig(requantisers=1)
+    held = [index for index, i in enumerate(schedule.schedule(program, hardware).instructions) if i.hold]
+    assert len(held) >= 4
+    exact = schedule._time
+    for index in held:
+
+        def early(instructions, shape, index=index):
+            timed = exact(instructions, shape)
+            timed[index] = replace(timed[index], hold=timed[index].hold - 1)
+            return [replace(i, start=i.start - (place >= index)) for place, i in enumerate(timed)]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(schedule, "_time", early)
+            emit(program, hardware, tmp_path / str(index), simulate.stimuli(program, 4))
+        with pytest.raises(simulate.Mismatch, match="result "):
+            simulate.simulate(tmp_path / str(index))
+
+
+def test_a_stopped_engine_is_found_by_the_watchdog(tmp_path):
+    program = small.program()
+    emit(program, HardwareConfig(), tmp_path, simulate.stimuli(program, 1))
+    file = tmp_path / "issue.vhd"
+    text = file.read_text()
+    assert "state <= fetch;" in text
+    file.write_text(text.replace("state <= fetch;", "state <= idle;"))
+    with pytest.raises(simulate.Mismatch, match="no result within"):
+        simulate.simulate(tmp_path)
+
+
+def test_a_missing_last_line_is_not_a_pass(tmp_path):
+    program = small.program()
+    emit(program, HardwareConfig(), tmp_path, simulate.stimuli(program, 1))
+    file = tmp_path / "tb_accelerator.vhd"
+    file.write_text(re.sub(r"report \"checked \".*?;", "", file.read_text(), flags=re.DOTALL))
+    with pytest.raises(tools.ToolError, match="ended without its last line"):
+        simulate.simulate(tmp_path)

@@ -1,0 +1,200 @@
+"""The schedule is a formula: shapes, stores, holds and clocks, before any VHDL."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qtlib import schedule as module
+from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.devices import DEVICES
+from qtlib.program import Linear
+from qtlib.schedule import issued, legal_lanes, pack, schedule
+from tests import random_designs, small
+
+
+def test_a_word_holds_its_first_code_in_the_lowest_bits():
+    assert pack([1, -1, 0, -8], 4) == 0x80F1
+
+
+@pytest.mark.parametrize(("window", "legal"), [(1, [1]), (6, [1, 2, 3, 6]), (7, [1, 2, 3, 4, 7]), (24, [1, 2, 3, 4, 5, 6, 8, 12, 24])])
+def test_lanes_are_legal_where_fewer_would_need_more_groups(window, legal):
+    assert legal_lanes(window) == legal
+
+
+@pytest.mark.parametrize(
+    ("hardware", "text"),
+    [
+        ({"lanes": 5}, "schedule: lanes=5 do not fold a window of 6; legal: 1, 2, 3, 6"),
+        ({"lanes": 7}, "schedule: lanes=7 do not fold a window of 6; legal: 1, 2, 3, 6"),
+        ({"unroll": 4}, "schedule: unroll=4 does not divide lanes=6; legal: 1, 2, 3, 6"),
+        ({"lanes": 3, "unroll": 2}, "schedule: unroll=2 does not divide lanes=3; legal: 1, 3"),
+        ({"requantisers": 4}, "schedule: requantisers=4 does not divide lanes=6; legal: 1, 2, 3, 6"),
+        ({"lanes": 2, "requantisers": 6}, "schedule: requantisers=6 does not divide lanes=2; legal: 1, 2"),
+        (
+            {"lanes": 1, "multiplier": "packed"},
+            "schedule: multiplier='packed' needs two lanes whose operands fit 25 bits together; with lanes=1 and products of "
+            "16 bits they do not; legal here: auto, dsp, lut",
+        ),
+        ({"device": "xc7s16"}, "hardware: device='xc7s16' is not one of xc7s6, xc7s15, xc7s25, xc7s50"),
+    ],
+)
+def test_an_illegal_choice_is_refused_with_the_legal_ones(hardware, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        schedule(small.program(), HardwareConfig(**hardware))
+
+
+@pytest.mark.parametrize(
+    ("hardware", "error", "text"),
+    [
+        ({"multiplier": "dps"}, ValueError, "hardware: multiplier='dps' is not one of auto, dsp, lut, packed"),
+        *(
+            ({name: "registers"}, ValueError, f"hardware: {name}='registers' is not one of auto, block, distributed")
+            for name in ("activations", "weights", "parameters", "tables")
+        ),
+        ({"lanes": 0}, ValueError, "hardware: lanes=0 is outside 1..1024"),
+        ({"unroll": 0}, ValueError, "hardware: unroll=0 is outside 1..1024"),
+        ({"requantisers": -1}, ValueError, "hardware: requantisers=-1 is outside 1..1024"),
+        ({"lanes": 2.0}, TypeError, "hardware: lanes=2.0 must be an integer"),
+        ({"clock_mhz": 0}, ValueError, "hardware: clock_mhz=0 must be above 0"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_any_program_is_seen(hardware, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        HardwareConfig(**hardware)
+
+
+@pytest.mark.parametrize("shape", small.SHAPES)
+def test_every_legal_combination_is_accepted_and_every_other_one_refused(shape):
+    program = small.program(small.SHAPES[shape], small.WIDTHS["4-bit"])
+    window = program.input.shape[0]
+    for lanes in range(1, window + 2):
+        for unroll in range(1, window + 2):
+            for requantisers in (None, *range(1, window + 2)):
+                hardware = HardwareConfig(lanes=lanes, unroll=unroll, requantisers=requantisers)
+                legal = lanes in legal_lanes(window) and lanes % unroll == 0 and (not requantisers or lanes % requantisers == 0)
+                try:
+                    module.choose_shape(program, hardware)
+                except ValueError as error:
+                    assert not legal and "legal: 1" in str(error)
+                else:
+                    assert legal
+
+
+def published(hardware=None, **quant):
+    return schedule(small.program(ModelConfig(window=24, d_model=16), QuantConfig(**quant)), hardware or HardwareConfig())
+
+
+def test_the_published_shape_needs_the_recorded_clocks():
+    plan = published()
+    assert plan.program.macs == 92_560
+    assert plan.multipliers == 24
+    # As in docs and README; a change of the engine's pipeline changes them on purpose.
+    assert 92_560 / 24 < plan.interval < plan.latency < 1.1 * 92_560 / 24
+
+
+def test_more_lanes_or_more_unroll_never_cost_clocks():
+    lanes = [published(HardwareConfig(lanes=count)).latency for count in legal_lanes(24)]
+    unroll = [published(HardwareConfig(unroll=count)).latency for count in (1, 2, 3, 4, 6)]
+    assert lanes == sorted(lanes, reverse=True)
+    assert unroll == sorted(unroll, reverse=True)
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_the_issued_clocks_do_every_multiplication_once_and_fill_the_time(number):
+    program, hardware = random_designs.draw(number)
+    plan = schedule(program, replace(hardware, multiplier="auto"))
+    clocks = list(issued(plan))
+    assert len(clocks) == plan.compute_clocks
+    valid = [clock for clock in clocks if clock.valid]
+    sums = sum(i.steps * plan.shape.groups for i in plan.instructions)
+    assert sum(clock.first for clock in valid) == sum(clock.last for clock in valid) == sums
+    # Padded places and surplus lanes multiply too.
+    assert sum(i.macs for i in plan.instructions) <= len(valid) * plan.multipliers + program.macs
+    assert max(clock.x_bank for clock in valid) < plan.shape.unroll
+    assert max(clock.w_lane for clock in valid) < plan.shape.lanes
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_addresses_stay_inside_their_stores(number):
+    program, hardware = random_designs.draw(number)
+    plan = schedule(program, replace(hardware, multiplier="auto"))
+    shape = plan.shape
+    depths = {
+        "input_store": program.input.shape[1] * shape.groups,
+        "activation_store": plan.activation_depth,
+        "exponential_store": shape.window * shape.groups,
+        "weight_rom": len(plan.weights),
+        "head_rom": len(plan.head_weights),
+        "keys": plan.broadcast_depth,
+        "values_t": plan.broadcast_depth,
+    }
+    for clock in issued(plan):
+        if clock.valid:
+            assert clock.x_address < depths[clock.x_source]
+            assert clock.w_address < depths[clock.w_source]
+    for i in plan.instructions:
+        if i.activation:
+            assert i.activation_base + i.steps * shape.groups <= plan.activation_depth
+        if i.broadcast:
+            assert i.broadcast_base + i.steps * shape.groups <= plan.broadcast_depth
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_no_tensor_is_overwritten_before_its_last_reader(number):
+    """Every block read holds what its writer put there: replay the stores word by word."""
+    program, hardware = random_designs.draw(number)
+    plan = schedule(program, replace(hardware, multiplier="auto"))
+    groups, unroll = plan.shape.groups, plan.shape.unroll
+    activation, broadcast = {}, {}
+    for i in plan.instructions:
+        if i.x_source == "activation_store":
+            for block in range(-(-i.inner // unroll)):
+                assert activation[i.x_base + block * groups] == (i.x, block)
+        if i.w:
+            blocks = -(-i.inner // unroll) if i.w_source == "keys" else i.steps
+            for block in range(blocks):
+                assert broadcast[i.w_base + block * groups] == (i.w, block)
+        for step in range(i.steps):
+            if i.residual == "stream":
+                assert broadcast[i.residual_base + step * groups] == (i.source.residual, step)
+            if i.broadcast:
+                broadcast[i.broadcast_base + step * groups] = (i.broadcast, step)
+        if i.activation:
+            # A tensor of several heads is written by one instruction for each.
+            first = sum(1 for key, value in activation.items() if value[0] == i.activation)
+            for step in range(i.steps):
+                activation[i.activation_base + step * groups] = (i.activation, first + step)
+
+
+def test_padded_places_have_no_weight_and_no_offset():
+    program = small.program(small.SHAPES["two-layers-three-outputs"], small.MIXED)
+    plan = schedule(program, HardwareConfig(lanes=4, unroll=4))
+    for i in plan.instructions:
+        if isinstance(i.source, Linear):
+            words = plan.weights[i.w_base : i.w_base + i.steps * i.inner]
+            bits = plan.widths["weight_bits"]
+            for place, row in enumerate(i.rows):
+                column = [words[place // 4 * i.inner + term] >> (place % 4 * bits) & ((1 << bits) - 1) for term in range(i.inner)]
+                if row < 0:
+                    assert not any(column) and plan.parameters[i.parameter_base + place] == 0
+
+
+@pytest.mark.parametrize("multiplier", ["auto", "dsp", "lut", "packed"])
+def test_multipliers_are_counted_as_they_are_chosen(multiplier):
+    plan = published(HardwareConfig(multiplier=multiplier), bits=4)
+    assert {"dsp": (1, 24), "lut": (1, 0), "packed": (plan.operands, -(-24 // plan.operands))}.get(
+        multiplier, (plan.operands, plan.dsp_macs)
+    ) == (plan.operands, plan.dsp_macs)
+    if multiplier == "packed":
+        assert plan.operands >= 2 and plan.widths["packed_bits"] <= module.DSP_BITS
+    if multiplier == "auto":
+        assert plan.dsp_macs <= DEVICES["xc7s15"].dsp
+
+
+def test_the_same_program_and_hardware_give_the_same_plan():
+    a, b = (schedule(small.program(), HardwareConfig(unroll=2)) for _ in range(2))
+    assert [replace(i, source=None) for i in a.instructions] != []
+    assert (a.weights, a.parameters, a.positions, a.latency) == (b.weights, b.parameters, b.positions, b.latency)
+    assert all(np.array_equal(x.rows, y.rows) and x.start == y.start for x, y in zip(a.instructions, b.instructions, strict=True))

@@ -1,0 +1,161 @@
+"""Simulation reports: equal in both simulators, and every difference is an error that names the first."""
+
+import json
+
+import numpy as np
+import pytest
+
+from qtlib import __main__ as cli
+from qtlib import integer, program, simulate, tools
+from qtlib.config import HardwareConfig
+from qtlib.emit import emit
+from tests import small
+
+tool = pytest.mark.parametrize(
+    "tool", [pytest.param(name, marks=getattr(pytest.mark, f"needs_{name}")) for name in simulate.TOOLS]
+)
+
+
+@pytest.fixture
+def design(tmp_path):
+    prog = small.program(small.SHAPES["two-layers-three-outputs"], small.MIXED)
+    return emit(prog, HardwareConfig(lanes=4, unroll=2), tmp_path / "design", simulate.stimuli(prog, 5)), tmp_path / "design"
+
+
+def before_and_after(directory):
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
+
+
+@tool
+def test_a_report_says_what_was_simulated_by_which_tool(design, tool):
+    plan, directory = design
+    before = before_and_after(directory)
+    report = simulate.simulate(directory, tool=tool)
+    assert (report.kind, report.tool, report.windows, report.results, report.mismatches) == ("simulated", tool, 5, 15, 0)
+    assert (report.latency, report.interval) == (plan.latency, plan.interval)
+    assert 4 * plan.interval + plan.latency <= report.clocks < 4 * plan.interval + plan.latency + 20
+    assert report.version == tools.find(tool).version
+    after = before_and_after(directory)
+    assert json.loads(after.pop(f"simulation_{tool}.json")) == report._asdict()
+    after.pop("accelerator.v", None)
+    assert after == before
+
+
+@tool
+def test_paused_streams_change_no_result_and_give_no_clocks(design, tool):
+    report = simulate.simulate(design[1], tool=tool, seed=3, windows=4)
+    assert (report.seed, report.results, report.latency, report.interval) == (3, 12, None, None)
+    assert report.clocks > 4 * design[0].interval
+
+
+@tool
+def test_the_first_wrong_result_is_named_and_leaves_no_report(design, tool):
+    directory = design[1]
+    simulate.simulate(directory, tool=tool)
+    lines = (directory / "expected.txt").read_text().split()
+    wrong = str(int(lines[7]) + 1)
+    (directory / "expected.txt").write_text("\n".join([*lines[:7], wrong, *lines[8:]]) + "\n")
+    place = "result 7" if tool == "ghdl" else "result 1 of window 2"
+    with pytest.raises(simulate.Mismatch, match=f"simulate: design: {place} is {lines[7]}, expected {wrong}"):
+        simulate.simulate(directory, tool=tool)
+    assert not (directory / f"simulation_{tool}.json").exists()
+
+
+@pytest.mark.needs_verilator
+def test_clocks_that_differ_from_the_schedule_fail_in_verilator_too(design):
+    plan, directory = design
+    described = json.loads((directory / "design.json").read_text())
+    (directory / "design.json").write_text(json.dumps({**described, "latency": plan.latency + 1}))
+    with pytest.raises(simulate.Mismatch, match=f"latency is {plan.latency} clocks, scheduled {plan.latency + 1}"):
+        simulate.simulate(directory, tool="verilator")
+
+
+@pytest.mark.needs_verilator
+def test_progress_ends_with_all_windows(tmp_path, monkeypatch):
+    prog = small.program()
+    emit(prog, HardwareConfig(), tmp_path, simulate.stimuli(prog, 7))
+    monkeypatch.setattr(simulate, "CHUNK", 3)
+    seen = []
+    report = simulate.simulate(tmp_path, tool="verilator", progress=lambda *words: seen.append(words))
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert report.results == 7
+
+
+def test_an_unknown_tool_is_refused_with_the_legal_ones(tmp_path):
+    with pytest.raises(ValueError, match="simulate: tool='icarus' is not one of ghdl, verilator"):
+        simulate.simulate(tmp_path, tool="icarus")
+
+
+def test_a_folder_without_a_design_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a design directory: it has no design.json"):
+        simulate.simulate(tmp_path)
+
+
+def test_a_design_without_vectors_is_refused(tmp_path):
+    emit(small.program(), HardwareConfig(), tmp_path)
+    with pytest.raises(FileNotFoundError, match="has no stimuli.txt; emit it with input codes"):
+        simulate.simulate(tmp_path)
+
+
+@pytest.mark.parametrize("windows", [0, 6])
+def test_more_windows_than_there_are_are_refused(design, windows):
+    with pytest.raises(ValueError, match=f"simulate: windows={windows} is outside 1..5, the test vectors of design"):
+        simulate.simulate(design[1], windows=windows)
+
+
+def test_vectors_that_do_not_belong_together_are_refused(design):
+    with (design[1] / "stimuli.txt").open("a") as stream:
+        stream.write("1\n")
+    with pytest.raises(ValueError, match="71 codes do not belong to 5 windows; emit it again"):
+        simulate.simulate(design[1])
+
+
+def test_a_missing_simulator_is_named_with_its_install_command(design, monkeypatch):
+    monkeypatch.setenv("QTLIB_GHDL", "no-such-program")
+    with pytest.raises(tools.MissingTool, match="QTLIB_GHDL=no-such-program is not an executable program"):
+        simulate.simulate(design[1])
+
+
+@pytest.mark.needs_ghdl
+def test_vhdl_that_does_not_compile_is_an_error_of_the_tool(design):
+    (design[1] / "mac.vhd").write_text("entity")
+    with pytest.raises(tools.ToolError, match="mac.vhd"):
+        simulate.simulate(design[1])
+
+
+@pytest.mark.needs_ghdl
+def test_a_simulation_that_takes_too_long_is_stopped(design):
+    with pytest.raises(tools.ToolError, match="did not end within 0.01 s and was killed"):
+        simulate.simulate(design[1], timeout=0.01)
+
+
+def test_stimuli_reach_both_ends_and_are_reproducible():
+    prog = small.program(small.SHAPES["two-heads"])
+    codes = simulate.stimuli(prog, 8)
+    assert codes.shape == (8, *prog.input.shape)
+    assert (codes.min(), codes.max()) == tuple(prog.input.range)
+    assert np.array_equal(codes, simulate.stimuli(prog, 8))
+    assert not np.array_equal(codes, simulate.stimuli(prog, 8, seed=1))
+
+
+def test_saturated_counts_the_codes_that_were_cut():
+    prog = small.program(small.SHAPES["one-layer"], small.WIDTHS["4-bit"])
+    codes = simulate.stimuli(prog, 8)
+    op = prog.operations[0]
+    total = codes @ op.weight.T * op.mult + op.offset
+    total += (prog.constants[op.residual] * op.residual_mult) << op.residual_shift
+    raw, y = total >> op.shift, prog.tensors[op.y].range
+    assert simulate.saturated(prog, codes)[op.y] == ((raw < y.low).sum(), (raw > y.high).sum()) != (0, 0)
+    inside = integer.trace(prog, codes[:1])[op.y]
+    assert inside.min() >= y.low and inside.max() <= y.high
+
+
+@pytest.mark.needs_ghdl
+def test_the_command_emits_and_simulates(tmp_path, capsys):
+    file = program.save(small.program(), tmp_path / "small.qtp")
+    words = ["simulate", str(file), "--directory", str(tmp_path / "d"), "--windows", "3", "--seed", "2", "--lanes", "3"]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert (report["tool"], report["windows"], report["seed"], report["mismatches"]) == ("ghdl", 3, 2, 0)
+    assert "3 of 3 windows" in printed.err
