@@ -234,6 +234,34 @@ def issued(plan: Schedule) -> Iterator[Issue]:
             yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane)
 
 
+class Span(NamedTuple):
+    """What a unit does, in clocks from the fetch of the first operation; ``end`` is the clock after."""
+
+    unit: str  # lanes | requantisers | softmax | load | unload
+    name: str
+    start: int
+    end: int
+
+
+def timeline(plan: Schedule) -> list[Span]:
+    """When each unit works during one window; ``load`` already receives the next window."""
+    shape, spans = plan.shape, []
+    for i in plan.instructions:
+        spans.append(Span("lanes", i.name, i.start, i.end(shape.groups)))
+        first = i.start + i.inner - 1 + CAPTURE
+        last = i.end(shape.groups) - i.period + i.inner - 1 + CAPTURE + shape.slots
+        spans.append(Span("requantisers", i.name, first, last))
+        if isinstance(i.source, Scores):
+            first = last + CODE
+            last = first + (shape.groups * shape.slices - 1) * max(shape.window, DIVIDE) + shape.window
+            spans.append(Span("softmax", i.name, first, last - 1 + RECIPROCAL_READABLE))
+    taken = plan.instructions[0].end(shape.groups) + 1
+    spans.append(Span("load", plan.program.input.name, taken, taken + plan.load_clocks))
+    done = plan.latency - plan.load_clocks - 2
+    spans.append(Span("unload", plan.program.output.name, done - UNLOAD * plan.program.output.shape[0], done))
+    return spans
+
+
 def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
     """Lay a program out on the engine.
 

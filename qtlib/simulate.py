@@ -24,9 +24,20 @@ from qtlib.paths import HDL, write_atomic
 from qtlib.program import Codes, Program
 
 TOOLS = ("ghdl", "verilator")
+NEEDS = {"ghdl": ("ghdl",), "verilator": ("verilator", "g++", "make", "ghdl")}  # programs
 DRIVER = "accelerator.cpp"
 CHUNK = 512  # windows between two progress reports
 TIMEOUT = 600
+
+
+def missing(tool: str) -> str | None:
+    """Why a simulator cannot run here, with the command that installs what it lacks; None if it can."""
+    try:
+        for name in NEEDS[tool]:
+            tools.locate(name)
+    except tools.MissingTool as error:
+        return str(error)
+    return None
 
 
 class Mismatch(ValueError):

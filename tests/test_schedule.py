@@ -198,3 +198,16 @@ def test_the_same_program_and_hardware_give_the_same_plan():
     assert [replace(i, source=None) for i in a.instructions] != []
     assert (a.weights, a.parameters, a.positions, a.latency) == (b.weights, b.parameters, b.positions, b.latency)
     assert all(np.array_equal(x.rows, y.rows) and x.start == y.start for x, y in zip(a.instructions, b.instructions, strict=True))
+
+
+def test_the_timeline_agrees_with_the_clocks():
+    plan = published()
+    spans = module.timeline(plan)
+    lanes = [span for span in spans if span.unit == "lanes"]
+    assert [span.start for span in lanes] == [i.start for i in plan.instructions]
+    assert all(a.end <= b.start for a, b in zip(lanes, lanes[1:], strict=False))
+    assert sum(span.end - span.start for span in lanes) == sum(i.steps * i.period for i in plan.instructions)
+    assert lanes[-1].end == plan.compute_clocks
+    softmax = next(span for span in spans if span.unit == "softmax")
+    values = next(span for span in lanes if ".v" in span.name)
+    assert softmax.start < values.end and values.start < softmax.end  # both work at once

@@ -159,3 +159,9 @@ def test_the_command_emits_and_simulates(tmp_path, capsys):
     report = json.loads(printed.out)
     assert (report["tool"], report["windows"], report["seed"], report["mismatches"]) == ("ghdl", 3, 2, 0)
     assert "3 of 3 windows" in printed.err
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setenv("QTLIB_GHDL", "no-such-program")
+    assert simulate.missing("verilator") is None or "no-such-program" in simulate.missing("verilator")
+    assert simulate.missing("ghdl") == "tools: QTLIB_GHDL=no-such-program is not an executable program"
