@@ -178,13 +178,12 @@ def test_requantise_rounds_half_up_and_saturates(work, rng, shifts, widths):
         }
         scaled = clock["acc"] * clock["mult"]
         scaled += clock["residual"] * clock["residual_mult"] << residual_shifts[clock["residual_shift"]]
-        # Aim at a random code or at the limits, exactly half way between two or one below or above.
-        half, limit = 1 << (shifts[shift] - 1), 1 << (widths[width] - 1)
-        near = rng.choice([rng.integers(-limit, limit), -limit - 1, limit])
-        aim = int(near + rng.integers(-1, 2)) << shifts[shift]
-        clock["offset"] = aim - (scaled & -(2 * half)) + half - (scaled & (2 * half - 1)) + int(rng.integers(-1, 2))
+        # Aim at a random code or at the limits: exactly at the tie (the half is in the offset), one below or above it.
+        whole, limit = 1 << shifts[shift], 1 << (widths[width] - 1)
+        near = int(rng.choice([rng.integers(-limit, limit), -limit, limit]))
+        clock["offset"] = near * whole - scaled + int(rng.integers(-1, 2))
         total = scaled + clock["offset"]
-        ties += total % (2 * half) == half
+        ties += total % whole == 0
         cut += not -limit <= total >> shifts[shift] < limit
         clocks.append(clock)
     assert ties > 100 and cut > 50
