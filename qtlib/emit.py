@@ -230,7 +230,11 @@ def _readme(plan: Schedule, count: int) -> str:
         {"name": "multiply-accumulates per inference", "value": f"{program.macs:,}", "kind": "formula"},
         {"name": "lanes x unroll", "value": f"{plan.shape.lanes} x {plan.shape.unroll}", "kind": "choice"},
         {"name": "latency, clocks", "value": f"{plan.latency:,}", "kind": "formula, asserted by the testbench"},
-        {"name": "clocks per window in a stream", "value": f"{plan.interval:,}", "kind": "formula, asserted by the testbench"},
+        {
+            "name": "clocks per window in a stream",
+            "value": f"{plan.interval:,}",
+            "kind": "formula, asserted by the testbench",
+        },
     ]
     return _templates.get_template("README.md.j2").render(
         version=__version__,

@@ -25,10 +25,14 @@ START = 2  # issue.vhd: fetch and setup before the first term of an operation
 CAPTURE = 6  # from the address of the last term to the slot of its sum: memory, select, operand, product, sum, capture
 CODE = 5  # from a slot to its code: memory, operand, product, sum, code
 READABLE = 7  # from a slot to the clock in which an address reads the word: code, word, write
-EXPONENTIAL = 4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
+EXPONENTIAL = (
+    4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
+)
 DIVIDE = 18  # divider.vhd
 RECIPROCAL_READABLE = 23  # from the address of a row's last score to the clock in which an address reads the reciprocal
-HIDDEN = 1.05  # the fewest requantisers whose clocks stay below this multiple of the fewest clocks
+# The fewest requantisers whose clocks stay below this multiple of the fewest clocks: they cost DSP blocks, which are worth
+# more to a design whose multipliers do not all find one.
+SLACK_WITH_DSP, SLACK_WITHOUT_DSP = 1.02, 1.10
 DSP_BITS = 25  # wide port of a DSP48E1 (Xilinx UG479, table 1-1)
 UNLOAD = 2  # unload.vhd: from a written result to out_valid; also the clocks of each further result
 
@@ -76,7 +80,9 @@ def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
         raise ValueError(f"schedule: lanes={lanes} do not fold a window of {window}; legal: {_listed(legal)}")
     divisors = [n for n in range(1, lanes + 1) if lanes % n == 0]
     if hardware.unroll not in divisors:
-        raise ValueError(f"schedule: unroll={hardware.unroll} does not divide lanes={lanes}; legal: {_listed(divisors)}")
+        raise ValueError(
+            f"schedule: unroll={hardware.unroll} does not divide lanes={lanes}; legal: {_listed(divisors)}"
+        )
     if hardware.requantisers is not None and hardware.requantisers not in divisors:
         raise ValueError(
             f"schedule: requantisers={hardware.requantisers} does not divide lanes={lanes}; legal: {_listed(divisors)}"
@@ -85,8 +91,14 @@ def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
     shapes = [Shape(window=window, lanes=lanes, unroll=hardware.unroll, requantisers=n) for n in choices]
     if len(shapes) == 1:
         return shapes[0]
-    clocks = [_time(_expand(program, shape), shape)[-1].end(shape.groups) for shape in shapes]
-    return next(shape for shape, count in zip(shapes, clocks, strict=True) if count <= HIDDEN * min(clocks))
+    expanded = [_expand(program, shape) for shape in shapes]
+    clocks = [_time(i, shape)[-1].end(shape.groups) for i, shape in zip(expanded, shapes, strict=True)]
+    # Where the multipliers fit the DSP blocks, the requantisers may not push them out.
+    widths = _widths(program, expanded[0])
+    blocks = [2 * shape.requantisers + _blocks(program, hardware, shape, widths, expanded[0]) for shape in shapes]
+    fitting = [count for count, needed in zip(clocks, blocks, strict=True) if needed <= device(hardware.device).dsp]
+    limit = SLACK_WITH_DSP * min(fitting) if fitting else SLACK_WITHOUT_DSP * min(clocks)
+    return next(shape for shape, count in zip(shapes, clocks, strict=True) if count <= limit)
 
 
 def _listed(values: list[int]) -> str:
@@ -276,9 +288,8 @@ def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
     rom = _Contents(program, shape)
     instructions = [rom.place(instruction) for instruction in instructions]
     widths = _widths(program, instructions)
-    ranges = [_operand(i, program) for i in instructions]
-    x = Range(min(r.low for r in ranges), max(r.high for r in ranges))
-    operands, dsp_macs = _multipliers(program, hardware, shape, widths, x)
+    x = _operands(program, instructions)
+    operands, dsp_macs = _multipliers(hardware, shape, widths, x)
     widths["packed_bits"] = max(_packed(x, widths["product_bits"], operands).bits, widths["x_bits"])
     ops = [i.source for i in instructions if not isinstance(i.source, Head)]
     parameters = rom.parameter_words(widths)
@@ -289,7 +300,9 @@ def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
         instructions=tuple(instructions),
         widths=widths,
         shifts=tuple(sorted({op.shift for op in ops})),
-        residual_shifts=tuple(sorted({op.residual_shift for op in ops if isinstance(op, Linear) and op.residual} | {0})),
+        residual_shifts=tuple(
+            sorted({op.residual_shift for op in ops if isinstance(op, Linear) and op.residual} | {0})
+        ),
         code_widths=tuple(sorted({program.tensors[op.y].bits for op in ops})),
         activation_depth=activation_depth,
         broadcast_depth=broadcast_depth,
@@ -400,7 +413,9 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
         elif isinstance(op, Head):
             pool = operations.get(op.x)
             if not isinstance(pool, Pool):
-                raise ValueError(f"schedule: the head reads {op.x}, which is not a pool; the engine sums its results over tokens")
+                raise ValueError(
+                    f"schedule: the head reads {op.x}, which is not a pool; the engine sums its results over tokens"
+                )
             rows = _padded(list(range(len(op.offset))), shape.unroll)
             columns = [c for c in layout[pool.x]]
             while columns[-1] < 0:
@@ -423,7 +438,9 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
             )
     exponentials = {program.tensors[op.y].bits for op in program.operations if isinstance(op, Softmax)}
     if len(exponentials) > 1:
-        raise ValueError(f"schedule: exponentials of {_listed(sorted(exponentials))} bits; the engine has one width for all layers")
+        raise ValueError(
+            f"schedule: exponentials of {_listed(sorted(exponentials))} bits; the engine has one width for all layers"
+        )
     if not result or not isinstance(result[-1].source, Head):
         raise ValueError("schedule: the program does not end with a head; the engine sends the results of a head")
     return result
@@ -502,6 +519,11 @@ def _allocate(
     return placed, max(depth, 1)
 
 
+def _after(times: NDArray[np.int64], offsets: NDArray[np.int64]) -> int:
+    """Earliest start at which a word that is read ``offsets`` after it is ready at ``times``."""
+    return int((times - offsets).max())
+
+
 def _time(instructions: list[Instruction], shape: Shape) -> list[Instruction]:
     """Hold each operation until every word is written when its turn to be read comes."""
     groups, unroll, slots, lanes = shape.groups, shape.unroll, shape.slots, shape.lanes
@@ -516,30 +538,31 @@ def _time(instructions: list[Instruction], shape: Shape) -> list[Instruction]:
         sums = np.arange(i.steps)[:, None] * groups + np.arange(groups)  # [step, group]
         start = clock + START
         earliest = [start, last_capture + slots - (i.inner - 1 + CAPTURE)]
-
-        def after(times: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
-            if times.size:
-                earliest.append(int((times - offsets).max()))
-
         group = np.arange(groups)[None, :]
         if i.x_source == "activation_store":
             times = ready[i.x][: i.inner]
-            after(times, group * i.period + np.arange(len(times))[:, None])
+            earliest.append(_after(times, group * i.period + np.arange(len(times))[:, None]))
         if i.w_source == "keys":
             times = ready[i.w][: i.inner]
-            after(times, group * (lanes // unroll) * groups * i.period + np.arange(len(times))[:, None])
+            earliest.append(
+                _after(times, group * (lanes // unroll) * groups * i.period + np.arange(len(times))[:, None])
+            )
         if i.w_source == "values_t":
             times = ready[i.w]
-            after(times, np.arange(len(times))[:, None] // unroll * groups * i.period + group * lanes)
-            after(exponentials, group * i.period)
+            earliest.append(_after(times, np.arange(len(times))[:, None] // unroll * groups * i.period + group * lanes))
+            earliest.append(_after(exponentials, group * i.period))
             slot = np.arange(groups * shape.slices)
-            after(reciprocals, slot // shape.slices * i.period + i.inner - 1 + CAPTURE + slot % shape.slices)
+            earliest.append(
+                _after(reciprocals, slot // shape.slices * i.period + i.inner - 1 + CAPTURE + slot % shape.slices)
+            )
         if i.w_source in ("keys", "values_t"):
             earliest.append(stream_slot + 1)
         if i.residual == "stream":
             place = np.arange(i.steps * unroll)[:, None]
-            offsets = (place // unroll * groups + group) * i.period + i.inner - 1 + CAPTURE + place % unroll * shape.slices
-            after(ready[i.source.residual], offsets)
+            offsets = (
+                (place // unroll * groups + group) * i.period + i.inner - 1 + CAPTURE + place % unroll * shape.slices
+            )
+            earliest.append(_after(ready[i.source.residual], offsets))
 
         begin = max(earliest)
         timed.append(replace(i, hold=begin - start, start=begin))
@@ -713,11 +736,33 @@ def _packed(x: Range, product_bits: int, operands: int) -> Range:
     return Range(x.low * places, x.high * places)
 
 
-def _multipliers(program: Program, hardware: HardwareConfig, shape: Shape, widths: dict[str, int], x: Range) -> tuple[int, int]:
+def _operands(program: Program, instructions: list[Instruction]) -> Range:
+    """Range of all lane operands."""
+    ranges = [_operand(i, program) for i in instructions]
+    return Range(min(r.low for r in ranges), max(r.high for r in ranges))
+
+
+def _packable(shape: Shape, widths: dict[str, int], x: Range) -> int:
+    """Lanes that may share one DSP block."""
+    operands = 1
+    while operands < shape.lanes and _packed(x, widths["product_bits"], operands + 1).bits <= DSP_BITS:
+        operands += 1
+    return operands
+
+
+def _blocks(
+    program: Program, hardware: HardwareConfig, shape: Shape, widths: dict[str, int], instructions: list[Instruction]
+) -> int:
+    """DSP blocks that the multipliers take when there are enough."""
+    if hardware.multiplier == "lut":
+        return 0
+    lanes = 1 if hardware.multiplier == "dsp" else _packable(shape, widths, _operands(program, instructions))
+    return shape.unroll * -(-shape.lanes // lanes)
+
+
+def _multipliers(hardware: HardwareConfig, shape: Shape, widths: dict[str, int], x: Range) -> tuple[int, int]:
     """Lanes on one multiplier, and how many multipliers are DSP blocks."""
-    packable = 1
-    while packable < shape.lanes and _packed(x, widths["product_bits"], packable + 1).bits <= DSP_BITS:
-        packable += 1
+    packable = _packable(shape, widths, x)
     packed_macs = shape.unroll * -(-shape.lanes // packable)
     single_macs = shape.unroll * shape.lanes
     if hardware.multiplier == "lut":
