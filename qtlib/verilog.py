@@ -82,17 +82,24 @@ def check(text: str) -> None:
 
 
 def _open_cases(bare: str) -> list[int]:
-    """Lines of the case statements that have no default of their own."""
-    stack: list[tuple[int, bool]] = []
+    """Lines of the case statements that have no default of their own and do not name every value either."""
+    stack: list[tuple[re.Match, bool]] = []
     found = []
     for match in CASES.finditer(bare):
         word = match.group()
         if word == "endcase" and stack:
-            line, covered = stack.pop()
-            if not covered:
-                found.append(line)
+            opened, covered = stack.pop()
+            if not covered and not _names_every_value(bare[opened.end() : match.start()]):
+                found.append(bare.count("\n", 0, opened.start()) + 1)
         elif word == "default" and stack:
             stack[-1] = (stack[-1][0], True)
         elif word not in ("endcase", "default"):
-            stack.append((bare.count("\n", 0, match.start()) + 1, False))
+            stack.append((match, False))
     return found
+
+
+def _names_every_value(body: str) -> bool:
+    """Whether a case without inner cases has a branch for each value of its selector, as GHDL writes a table of four."""
+    labels = re.findall(r"(\d+)'b([01]+)\s*:", body)
+    widths = {int(width) for width, _ in labels}
+    return not CASES.search(body) and len(widths) == 1 and len(set(labels)) == 1 << widths.pop()

@@ -49,6 +49,7 @@ def test_vhdl_with_an_error_is_an_error_of_the_tool(tmp_path):
         ("assign y = abs a;", "line 3: abs: not an operator of Verilog"),
         ("assign y = a mod 3;", "line 3: mod: not an operator"),
         ("always @* case (a) 1'b0: y = b; endcase", "line 3: case: a case without default infers latches"),
+        ("always @* case (a) 2'b00: y = b; 2'b01: y = c; 2'b10: y = b; endcase", "line 3: case: a case without default"),
         ("always @* case (a) 1'b0: case (b) default: y = 1; endcase endcase", "line 3: case: a case without default"),
     ],
 )
@@ -65,6 +66,7 @@ def test_a_hazard_is_refused_with_its_line_and_the_way_out(line, message):
         "assign y = absolute + model; /* rem */",
         "always @* case (a) 1'b0: y = b; default: y = c; endcase",
         "assign y = 188'b0011;",
+        "always @* case (a) 2'b00: y = b; 2'b01: y = c; 2'b10: y = b; 2'b11: y = d; endcase",
     ],
 )
 def test_the_correct_forms_pass(line):
