@@ -1,0 +1,309 @@
+"""Resources of a design before synthesis, component by component.
+
+Multipliers, block RAM and distributed RAM follow from the schedule and the rules by which Yosys maps memories; they are exact.
+LUTs and flip-flops of control and data paths are sums of *quantities* (bits of an accumulator on every lane, ...) times
+coefficients, least squares on the counts of data/knowledge.csv (``python tests/knowledge.py fit``). The band is in `BAND`; a test holds it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from qtlib.config import HardwareConfig
+from qtlib.program import Program
+from qtlib.schedule import Schedule, schedule
+
+BAND = 0.15  # of the LUTs and of the flip-flops of a whole design, on every row of data/knowledge.csv
+
+# Instance paths below the top level, the first match wins.
+COMPONENTS = (
+    (r"engine/multipliers/.*", "multipliers"),
+    (r"engine/multipliers", "capture"),
+    (r"engine/retire/.*", "requantisers"),
+    (r"engine/retire", "retire"),
+    (r"engine/issue", "issue"),
+    (r"engine/load", "load"),
+    (r"engine/unload.*", "unload"),
+    (r"engine/softmax/score_store", "score_store"),
+    (r"engine/softmax/rows_n\d+_exponentials", "exponential_tables"),
+    (r"engine/softmax/rows_n\d+_reciprocal", "dividers"),
+    (r"engine/softmax", "softmax"),
+    (r"engine/inputs", "input_store"),
+    (r"engine/banks_n\d+_activations", "activation_store"),
+    (r"engine/banks_n\d+_broadcasts", "broadcast_store"),
+    (r"engine/exponential_slices_n\d+_store", "exponential_store"),
+    (r"engine/reciprocals", "reciprocal_store"),
+    (r"engine/(weight_store|head_store|parameter_store|position_store)", r"\1"),
+    (r"(engine)?", "operands"),
+)
+
+
+class Resources(NamedTuple):
+    """What a component needs; block RAM in halves of 18 kbit."""
+
+    lut: float = 0  # logic and memory
+    lut_memory: int = 0  # LUTs that are distributed RAM
+    ff: float = 0
+    dsp: int = 0
+    ramb18: int = 0
+
+
+class Estimate(NamedTuple):
+    """A design before synthesis; every number is a formula."""
+
+    kind: str
+    components: dict[str, Resources]
+    total: Resources
+    clocks: int  # latency; exact
+    interval: int  # exact
+
+
+def by_component(entities: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Counts of a synthesis report, by the components of an estimate.
+
+    Raises:
+        ValueError: an instance that belongs to no component.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for path, counts in entities.items():
+        name = next((match.expand(to) for pattern, to in COMPONENTS if (match := re.fullmatch(pattern, path))), None)
+        if name is None:
+            raise ValueError(f"resources: the instance {path} belongs to no component")
+        row = found.setdefault(name, dict.fromkeys(counts, 0))
+        for key, value in counts.items():
+            row[key] += value
+    return dict(sorted(found.items()))
+
+
+def estimate(program: Program, hardware: HardwareConfig) -> Estimate:
+    """Estimate LUTs, flip-flops, DSP blocks and block RAM of a design.
+
+    Raises:
+        ValueError: the hardware choices are illegal for this program.
+    """
+    plan = schedule(program, hardware)
+    components = {name: _soft(name, sizes) for name, sizes in quantities(plan).items()}
+    dsp = {"multipliers": plan.dsp_macs, "requantisers": 2 * plan.shape.requantisers}
+    for name, blocks in dsp.items():
+        components[name] = components[name]._replace(dsp=blocks)
+    for name, memory in memories(plan).items():
+        components[name] = _sum(components.get(name, Resources()), memory)
+    total = _sum(*components.values())
+    return Estimate("formula", dict(sorted(components.items())), total, plan.latency, plan.interval)
+
+
+def _sum(*parts: Resources) -> Resources:
+    return Resources(*(sum(column) for column in zip(*parts, strict=True)))
+
+
+def _soft(name: str, sizes: Mapping[str, float]) -> Resources:
+    luts, ffs = COEFFICIENTS[name]
+    return Resources(
+        lut=sum(luts.get(key, 0) * size for key, size in sizes.items()),
+        ff=sum(ffs.get(key, 0) * size for key, size in sizes.items()),
+    )
+
+
+def mux(inputs: int) -> float:
+    """LUTs of a one-bit multiplexer: 4 inputs in one LUT6, more joined by F7 and F8 (AMD UG474, Multiplexers)."""
+    return math.ceil(inputs / 4) if inputs > 2 else 0.5 * (inputs - 1)
+
+
+def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
+    """Sizes that decide the LUTs and flip-flops of each component."""
+    s, w = plan.shape, plan.widths
+    lanes, unroll, slices, requantisers = s.lanes, s.unroll, s.slices, s.requantisers
+    macs = unroll * -(-lanes // plan.operands)
+    soft_macs = macs - plan.dsp_macs
+    address = max(plan.activation_depth, plan.broadcast_depth, len(plan.weights), len(plan.parameters)).bit_length()
+    residual = max(w["broadcast_bits"], w["position_bits"])
+    codes = max(plan.code_widths)
+    return {
+        "multipliers": {
+            "macs": macs,
+            "accumulator bits": macs * plan.operands * w["acc_bits"] * (plan.operands > 1 or plan.dsp_macs == 0)
+            if plan.dsp_macs in (0, macs)
+            else (plan.dsp_macs * (plan.operands > 1) + soft_macs) * plan.operands * w["acc_bits"],
+            "partial product bits": soft_macs * plan.operands * w["x_bits"] * w["w_bits"],
+            "packing bits": plan.dsp_macs * max(0, plan.operands - 2) * w["packed_bits"],
+        },
+        "capture": {"held bits": unroll * lanes * w["acc_bits"], "one": 1, "moved bits": (unroll * lanes - requantisers) * w["acc_bits"]},
+        "operands": {
+            "lane bits": lanes * w["x_bits"] * mux(2 + unroll),
+            "broadcast bits": w["key_bits"] * unroll * mux(lanes * unroll if unroll == 1 else 2 * lanes),
+            "address bits": address,
+            "one": 1,
+        },
+        "requantisers": {
+            "sum bits": requantisers * w["sum_bits"],
+            "code bits": requantisers * codes * (len(plan.shifts) + len(plan.code_widths)),
+            "requantisers": requantisers,
+        },
+        "retire": {
+            "residual bits": requantisers * residual * mux(slices * (1 + unroll)),
+            "operand bits": requantisers * (2 * w["acc_bits"] + w["mult_bits"] + residual),
+            "result bits": w["result_bits"] * (requantisers + unroll),
+            "word bits": lanes * codes,
+            "address bits": address,
+            "instructions": len(plan.instructions),
+            "one": 1,
+        },
+        "issue": {"address bits": address, "instructions": len(plan.instructions), "one": 1},
+        "load": {"word bits": lanes * w["input_bits"], "one": 1},
+        "unload": {"one": 1},
+        "softmax": {"score bits": requantisers * w["score_bits"], "one": 1},
+        "dividers": {"total bits": requantisers * w["total_bits"], "requantisers": requantisers},
+    }
+
+
+class Memory(NamedTuple):
+    """One memory as it is asked for."""
+
+    depth: int
+    width: int
+    copies: int
+    rom: bool
+    memory_type: str
+    fill: float = 1.65  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
+
+
+def stores(plan: Schedule) -> dict[str, list[Memory]]:
+    """Every memory of a design, by component."""
+    s, w, h = plan.shape, plan.widths, plan.hardware
+    slices = s.slices * s.groups
+    keys = -(-s.window // s.unroll) * s.unroll
+    slice_bits, key_bits = _address_bits(slices), _address_bits(keys)
+    outputs = -(-plan.program.output.shape[0] // s.unroll) * s.unroll
+    parameter = w["mult_bits"] + w["residual_mult_bits"] + w["offset_bits"]
+
+    def ram(depth: int, width: int, copies: int = 1, memory_type: str = h.activations) -> list[Memory]:
+        return [Memory(depth, width, copies, False, memory_type)]
+
+    def rom(words: tuple[int, ...], width: int, memory_type: str, copies: int = 1) -> list[Memory]:
+        return [Memory(len(words), width, copies, True, memory_type)]
+
+    return {
+        "input_store": ram(plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
+        "activation_store": ram(plan.activation_depth, s.lanes * w["activation_bits"], s.unroll),
+        "broadcast_store": ram(plan.broadcast_depth, s.lanes * w["broadcast_bits"], s.unroll),
+        "exponential_store": ram(s.window * s.groups, s.requantisers * w["exponential_bits"], s.slices),
+        "reciprocal_store": ram(1 << slice_bits, s.requantisers * 17),
+        "score_store": ram(1 << (slice_bits + key_bits), s.requantisers * w["score_bits"]),
+        # Running maxima of the rows, inside the softmax; Yosys chooses for itself.
+        "softmax": ram(1 << slice_bits, s.requantisers * w["score_bits"], memory_type="auto"),
+        "unload": ram(1 << _address_bits(outputs), w["result_bits"], memory_type="distributed"),
+        "weight_store": rom(plan.weights, s.unroll * w["weight_bits"], h.weights),
+        "head_store": rom(plan.head_weights, s.unroll * w["head_bits"], h.weights),
+        "parameter_store": rom(plan.parameters, parameter, h.parameters),
+        "position_store": rom(plan.positions, s.lanes * w["position_bits"], h.parameters),
+        # Exponentials fall smoothly, so neighbouring words share LUTs.
+        "exponential_tables": [rom(plan.exponentials, w["exponential_bits"], h.tables, s.requantisers)[0]._replace(fill=0.9)],
+    }
+
+
+def _address_bits(depth: int) -> int:
+    return max(1, (depth - 1).bit_length())
+
+
+def memories(plan: Schedule) -> dict[str, Resources]:
+    """Resources of every store."""
+    return {
+        name: _sum(*(Resources(*(value * memory.copies for value in mapped(memory))) for memory in found))
+        for name, found in stores(plan).items()
+    }
+
+
+def mapped(memory: Memory) -> Resources:
+    """Resources of one memory, as Yosys 0.70 maps it.
+
+    ``auto`` takes what costs least in Yosys' own terms (share/xilinx/lutrams_xc5v.txt, brams_xc4v.txt and
+    ``-logic-cost-rom 0.015625`` of synth_xilinx). A RAM of one word is a register.
+    """
+    depth, width = memory.depth, memory.width
+    if depth == 1 and not memory.rom:
+        return Resources(ff=2 * width)
+    block_cost, blocks = block_ram(depth, width)
+    if memory.rom:
+        soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
+    else:
+        soft_cost, soft = distributed(depth, width)
+    if memory.memory_type == "block" or (memory.memory_type == "auto" and block_cost <= soft_cost):
+        return Resources(ramb18=blocks)
+    return soft
+
+
+def block_ram(depth: int, width: int) -> tuple[float, int]:
+    """Cost and number of RAMB18 of the cheapest arrangement (AMD UG473, table 1-10: words of a RAMB18)."""
+    arrangements = []
+    for halves, cost, words in ((1, 129, 16_384), (2, 257, 32_768)):
+        for bits, step in ((1, 1), (2, 2), (4, 4), (9, 8), (18, 16), (36, 32), (72, 64)):
+            if bits == 72 and halves == 1:
+                continue
+            count = -(-depth // (words // step)) * -(-width // bits)
+            arrangements.append((count * cost, count * halves))
+    return min(arrangements)
+
+
+def distributed(depth: int, width: int) -> tuple[float, Resources]:
+    """Cost and resources in RAM32M (32 x 6) or RAM64M (64 x 3), four LUTs each (AMD UG474, table 2-3)."""
+    options = []
+    for words, bits in ((32, 6), (64, 3)):
+        deep, wide = -(-depth // words), -(-width // bits)
+        luts = 4 * deep * wide
+        # Several blocks in depth: a multiplexer for each bit that is read, a decoder for the writes.
+        extra = (width * mux(deep) + deep) if deep > 1 else 0
+        cost = deep * (wide + 7 * width / bits) + extra
+        options.append((cost, Resources(lut=luts + extra, lut_memory=luts, ff=width)))
+    return min(options)
+
+
+def rom_luts(depth: int, width: int, fill: float) -> float:
+    """LUTs of a constant: one for each bit up to 64 words, then multiplexed; the factors are those of data/knowledge.csv."""
+    return 0.82 * width if depth <= 64 else fill * width * depth / 64
+
+
+COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
+    "multipliers": (
+        {"macs": 0.0174, "accumulator bits": 1.0, "partial product bits": 2.25},
+        {"macs": 4.12, "accumulator bits": 1.0, "partial product bits": 0.501},
+    ),
+    "capture": (
+        {"one": 1.0, "moved bits": 1.0},
+        {"held bits": 1.0, "one": 4.0},
+    ),
+    "operands": (
+        {"lane bits": 0.991, "broadcast bits": 4.45, "address bits": 4.43},
+        {"lane bits": 0.978, "broadcast bits": 0.131, "address bits": 1.69},
+    ),
+    "requantisers": (
+        {"sum bits": 1.34, "code bits": 0.721, "requantisers": 24.3},
+        {"sum bits": 1.35, "code bits": 0.36, "requantisers": 0.426},
+    ),
+    "retire": (
+        {"residual bits": 1.31, "result bits": 1.18, "word bits": 0.569, "address bits": 12.2, "instructions": 1.94},
+        {"operand bits": 0.407, "result bits": 0.553, "word bits": 0.551, "address bits": 9.19, "one": 334.0},
+    ),
+    "issue": (
+        {"instructions": 1.78, "one": 147.0},
+        {"address bits": 1.78, "instructions": 0.36, "one": 76.7},
+    ),
+    "load": (
+        {"word bits": 0.00425, "one": 14.8},
+        {"word bits": 0.981, "one": 14.7},
+    ),
+    "unload": (
+        {"one": 4.13},
+        {"one": 2.17},
+    ),
+    "softmax": (
+        {"score bits": 4.38, "one": 46.4},
+        {"score bits": 0.979, "one": 82.7},
+    ),
+    "dividers": (
+        {"total bits": 2.38, "requantisers": 19.4},
+        {"total bits": 2.07, "requantisers": 21.8},
+    ),
+}

@@ -1,0 +1,132 @@
+"""Synthesise a spread of designs and write their counts to data/knowledge.csv, from which the estimates are calibrated.
+
+    PYTHONPATH=tests python tests/knowledge.py        # skips what the file has; about ten minutes in all
+    PYTHONPATH=tests python tests/knowledge.py fit    # prints the coefficients for qtlib/resources.py
+
+The programs are random but seeded, so that no training is needed; `case` rebuilds one.
+"""
+
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import small
+
+from qtlib import paths, resources, synthesise
+from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.emit import emit
+from qtlib.schedule import schedule
+
+FILE = paths.ROOT / "data" / "knowledge.csv"
+COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
+KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory")
+COLUMNS = ("tool", "version", *KEYS, "component", *COUNTS)
+# In the order of KEYS. Lanes, requantisers and multipliers are named, so that a better automatic choice changes no case.
+CASES = (
+    (24, 1, 1, 16, 1, 1, 8, 0, 24, 1, 3, "packed", "auto"),
+    (24, 1, 1, 16, 1, 1, 6, 0, 24, 1, 3, "packed", "auto"),
+    (24, 1, 1, 16, 1, 1, 4, 0, 24, 1, 3, "packed", "auto"),
+    (24, 1, 1, 16, 1, 1, 8, 0, 8, 1, 1, "dsp", "auto"),
+    (24, 1, 1, 16, 1, 1, 8, 0, 1, 1, 1, "dsp", "auto"),
+    (24, 1, 1, 16, 1, 1, 6, 0, 12, 2, 2, "packed", "block"),
+    (24, 1, 1, 16, 1, 1, 4, 0, 24, 2, 6, "lut", "distributed"),
+    (24, 1, 1, 32, 1, 1, 4, 0, 24, 1, 2, "packed", "auto"),
+    (12, 1, 1, 32, 1, 1, 6, 0, 12, 1, 1, "dsp", "auto"),
+    (12, 1, 1, 24, 1, 1, 8, 0, 12, 1, 1, "dsp", "block"),
+    (12, 3, 2, 16, 2, 1, 8, 0, 12, 2, 4, "packed", "auto"),
+    (6, 1, 1, 8, 1, 1, 8, 0, 6, 1, 2, "dsp", "auto"),
+    (6, 1, 1, 32, 1, 1, 8, 0, 6, 2, 1, "dsp", "auto"),
+    (7, 2, 3, 12, 3, 2, 5, 1, 4, 2, 2, "lut", "auto"),
+    (12, 7, 1, 16, 1, 1, 4, 0, 6, 3, 3, "packed", "distributed"),
+    (24, 1, 1, 16, 1, 1, 3, 0, 24, 1, 3, "packed", "auto"),
+)
+
+
+def case(window, features, outputs, d_model, heads, layers, bits, mixed, lanes, unroll, requantisers, multiplier, memory):
+    """Program and hardware of one case."""
+    shape = ModelConfig(window=window, features=features, outputs=outputs, d_model=d_model, heads=heads, layers=layers)
+    quant = small.MIXED if mixed else QuantConfig(bits=bits)
+    hardware = HardwareConfig(
+        lanes=lanes, unroll=unroll, requantisers=requantisers, multiplier=multiplier,
+        **dict.fromkeys(("activations", "weights", "parameters", "tables"), memory),
+    )  # fmt: skip
+    return small.program(shape, quant), hardware
+
+
+def rows():
+    """What the file holds, numbers as integers."""
+    if not FILE.exists():
+        return []
+    with open(FILE, newline="") as stream:
+        return [{k: int(v) if v.isdigit() else v for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def designs():
+    """Key of every case in the file -> its counts by component."""
+    found = {}
+    for row in rows():
+        found.setdefault(tuple(row[name] for name in KEYS), {})[row["component"]] = row
+    return found
+
+
+def fit():
+    """Coefficients of every quantity: least squares of relative errors, none below 0."""
+    plans = {key: schedule(*case(*key)) for key in designs()}
+    names = list(dict.fromkeys(name for plan in plans.values() for name in resources.quantities(plan)))
+    for name in names:
+        print(f'    "{name}": (')
+        for kind in ("lut", "ff"):
+            sizes, wanted = [], []
+            for key, plan in plans.items():
+                measured = designs()[key]
+                memory = resources.memories(plan).get(name, resources.Resources())
+                row = measured.get(name, dict.fromkeys(COUNTS, 0))
+                value = row["ff"] - memory.ff if kind == "ff" else row["lut_logic"] + row["lut_memory"] - memory.lut
+                whole = sum(r["ff"] if kind == "ff" else r["lut_logic"] + r["lut_memory"] for r in measured.values())
+                quantities = resources.quantities(plan)[name]
+                sizes.append([size / whole for size in quantities.values()])
+                wanted.append(max(0, value) / whole)
+            found = nonnegative(np.array(sizes, float), np.array(wanted, float))
+            chosen = {q: float(f"{c:.3g}") for q, c in zip(quantities, found, strict=True) if c > 1e-6}
+            print(f"        {chosen},".replace("'", '"'))
+        print("    ),")
+
+
+def nonnegative(a, b):
+    """Least squares with no coefficient below 0: the most negative one is dropped until none is left."""
+    kept = [j for j in range(a.shape[1]) if np.any(a[:, j])]
+    while True:
+        x = np.linalg.lstsq(a[:, kept], b, rcond=None)[0] if kept else np.zeros(0)
+        if not kept or x.min() >= 0:
+            break
+        kept.pop(int(x.argmin()))
+    full = np.zeros(a.shape[1])
+    full[kept] = x
+    return full
+
+
+def main():
+    if sys.argv[1:] == ["fit"]:
+        return fit()
+    known = rows()
+    for words in CASES:
+        key = dict(zip(KEYS, words, strict=True))
+        if any(all(row[name] == value for name, value in key.items()) for row in known):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            emit(*case(*words), Path(folder))
+            report = synthesise.synthesise(Path(folder))
+        for component, counts in resources.by_component(report["entities"]).items():
+            figures = {name: counts[name] for name in COUNTS}
+            known.append({"tool": report["tool"], "version": report["version"], **key, "component": component, **figures})
+        print(*words, report["total"], flush=True)
+        with open(FILE, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(known)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
