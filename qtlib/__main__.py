@@ -202,11 +202,16 @@ def _design(arguments: argparse.Namespace, codes: Any = None) -> Path:
 
 
 def _print(report: Any) -> None:
-    if is_dataclass(report):
-        report = asdict(report)
-    elif hasattr(report, "_asdict"):
-        report = report._asdict()
-    print(json.dumps(report, indent=1, sort_keys=True, default=str))
+    print(json.dumps(_named(report), indent=1, sort_keys=True, default=str))
+
+
+def _named(value: Any) -> Any:
+    """Records as dictionaries: JSON would drop the names of their fields."""
+    if is_dataclass(value):
+        value = asdict(value)
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    return {key: _named(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
+import json
 import subprocess
 import sys
 from dataclasses import fields
+from typing import NamedTuple
 
 import pytest
 
@@ -135,3 +137,10 @@ def test_help_and_run_do_not_load_pytorch():
 def test_the_module_runs_and_passes_its_status_on():
     done = subprocess.run([sys.executable, "-m", "qtlib", "run", "77"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_printed_report_keeps_the_names_of_inner_records(capsys):
+    inner = NamedTuple("Inner", [("lut", int)])
+    outer = NamedTuple("Outer", [("kind", str), ("components", dict)])
+    cli._print(outer("formula", {"issue": inner(3)}))
+    assert json.loads(capsys.readouterr().out) == {"kind": "formula", "components": {"issue": {"lut": 3}}}
