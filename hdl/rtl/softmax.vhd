@@ -116,7 +116,7 @@ begin
     variable best : slice_t;
   begin
     if rising_edge(clk) then
-      if score_valid = '1' and score_key < keys then
+      if score_valid = '1' and to_integer(score_key) < keys then -- as integers: GHDL cuts keys to the width of score_key
         best := maxima(to_integer(score_slice));
         for r in 0 to width - 1 loop
           if score_key = 0
