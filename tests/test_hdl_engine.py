@@ -39,9 +39,16 @@ def test_the_verilog_of_a_random_design_computes_the_program_too(tmp_path, numbe
 
 
 @pytest.mark.needs_verilator
-def test_a_window_that_fills_its_address_bits_is_right_in_verilog(tmp_path):
-    # GHDL 2.0 cut the constant 4 to the two bits of the key that it was compared with.
-    program = small.program(ModelConfig(window=4, d_model=4))
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ModelConfig(window=4, d_model=4),  # GHDL 2.0 cut the constant 4 to the two bits of the key that it was compared with
+        ModelConfig(window=3, d_model=1),  # a ROM of one word has an address of no bits
+    ],
+    ids=["window-4", "d_model-1"],
+)
+def test_what_was_once_wrong_in_verilog_is_right(tmp_path, shape):
+    program = small.program(shape)
     emit(program, HardwareConfig(lanes=1), tmp_path, simulate.stimuli(program, 8))
     assert simulate.simulate(tmp_path, tool="verilator").mismatches == 0
 

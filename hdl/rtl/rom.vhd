@@ -36,11 +36,18 @@ begin
     report "rom: memory_type """ & memory_type & """ is not one of auto, block, distributed"
     severity failure;
 
-  process (clk)
-  begin
-    if rising_edge(clk) then
-      read_data <= memory(to_integer(read_address));
-    end if;
-  end process;
+  -- One word needs no address, and GHDL 2.0 cannot translate one of no bits.
+  single : if depth = 1 generate
+    read_data <= memory(0) when rising_edge(clk);
+  end generate;
+
+  several : if depth > 1 generate
+    process (clk)
+    begin
+      if rising_edge(clk) then
+        read_data <= memory(to_integer(read_address));
+      end if;
+    end process;
+  end generate;
 
 end architecture;
