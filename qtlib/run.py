@@ -21,8 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qtlib import notebook, paths, tools
+from qtlib import results as stored
 
 PROFILES = ("quick", "paper")
+
+
+HEADLINE = ("<!-- headline: written by notebook 00 -->", "<!-- headline: end -->")
 
 
 class UsageError(ValueError):
@@ -178,7 +182,25 @@ def run(
             paths.write_atomic(_stamp(stage, place), json.dumps(record, indent=1, sort_keys=True) + "\n")
             notebook.say(f"{label}: done in {time.monotonic() - started:.0f} s", final=True)
             executed.append(stage.name)
+    if place.variant is None and notebooks == paths.NOTEBOOKS and "00_overview" in executed:
+        readme = paths.ROOT / "README.md"
+        paths.write_atomic(readme, with_headline(readme.read_text(encoding="utf-8"), stored.load_json("00_headline")))
     return executed
+
+
+def with_headline(readme: str, headline: Mapping[str, Any]) -> str:
+    """README text whose part between the two headline marks is written anew from a result, so that no number is typed.
+
+    Args:
+        readme: the old text, with both marks.
+        headline: ``answer``, a sentence, and ``table``, a list of rows with equal keys.
+    """
+    before, rest = readme.split(HEADLINE[0])
+    _, after = rest.split(HEADLINE[1])
+    rows = [["" if cell is None else str(cell) for cell in row.values()] for row in headline["table"]]
+    table = [list(headline["table"][0]), ["---"] * len(headline["table"][0]), *rows]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+    return f"{before}{HEADLINE[0]}\n{headline['answer']}\n\n{lines}\n{HEADLINE[1]}{after}"
 
 
 def _place(profile: str, changes: Mapping[int, Mapping[str, Any]], notebooks: Path) -> Place:

@@ -92,12 +92,17 @@ def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str
         OverflowError: the quantised model does not fit the engine's widths.
     """
     _check(experiment, prepared)
-    folder = prepared_folder() / "runs" / experiment.run_id
+    folder = run_folder(experiment, prepared)
     if not folder.exists():
         with _one_thread():
             run = _train_quantised if experiment.quant else _train_float
             _keep(run(experiment, prepared, progress or (lambda line: None)), prepared, folder)
     return _read(experiment, prepared, folder)
+
+
+def run_folder(experiment: Experiment, prepared: Prepared) -> Path:
+    """Where a run is kept: the same experiment on other data, measured or synthetic, is another run."""
+    return prepared_folder() / "runs" / f"{experiment.run_id}-{prepared.series.sha256[:8]}"
 
 
 def train_all(experiments: Iterable[Experiment], prepared: Prepared, *, workers: int | None = None) -> list[Run]:
@@ -116,7 +121,7 @@ def train_all(experiments: Iterable[Experiment], prepared: Prepared, *, workers:
     experiments = list(experiments)
     starts = dict.fromkeys(replace(experiment, quant=None) for experiment in experiments)
     for stage in (starts, dict.fromkeys(experiments)):
-        waiting = [e for e in stage if not (prepared_folder() / "runs" / e.run_id).exists()]
+        waiting = [e for e in stage if not run_folder(e, prepared).exists()]
         if waiting:
             context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of torch's threads
             with concurrent.futures.ProcessPoolExecutor(

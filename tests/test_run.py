@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from qtlib import notebook, paths, run
+from qtlib import notebook, paths, results, run
 from qtlib.notebook import NotebookFailed
 from qtlib.run import UsageError
 
@@ -331,3 +331,17 @@ def test_an_explicit_folder_for_results_is_obeyed_by_every_profile(folder, monke
 
 def test_a_notebook_without_parameters_has_none(folder):
     assert notebook.defaults(write(folder, "01_a", "n = 1")) == {}
+
+
+def test_the_headline_is_written_between_its_marks_and_nowhere_else():
+    readme = "before\n" + run.HEADLINE[0] + "\nold\n" + run.HEADLINE[1] + "\nafter\n"
+    headline = {"answer": "42.", "table": [{"bits": 8, "LUT": 3565}, {"bits": 4, "LUT": None}]}
+    table = "| bits | LUT |\n| --- | --- |\n| 8 | 3565 |\n| 4 |  |"
+    expected = f"before\n{run.HEADLINE[0]}\n42.\n\n{table}\n{run.HEADLINE[1]}\nafter\n"
+    assert run.with_headline(readme, headline) == expected
+    assert run.with_headline(expected, headline) == expected
+
+
+def test_the_readme_prints_the_headline_of_the_results():
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    assert run.with_headline(readme, results.load_json("00_headline")) == readme

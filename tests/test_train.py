@@ -13,7 +13,7 @@ from qtlib.config import DataConfig, Experiment, ModelConfig, QuantConfig, Train
 from qtlib.data import Windows, prepare
 from qtlib.data.series import Series, by_share
 from qtlib.lower import lower
-from qtlib.train import forecast, metadata, predict, train, train_all
+from qtlib.train import forecast, metadata, predict, run_folder, train, train_all
 
 DATA = DataConfig(dataset="waves", window=6)
 SHORT = TrainConfig(epochs=3, qat_epochs=2, batch=32)
@@ -159,16 +159,16 @@ def test_an_interrupted_run_leaves_nothing_and_the_next_one_finishes_it(empty, w
             train(FLOAT, windows)
     assert list((empty / "runs").iterdir()) == []
     train(FLOAT, windows)
-    assert [folder.name for folder in (empty / "runs").iterdir()] == [FLOAT.run_id]
+    assert [folder.name for folder in (empty / "runs").iterdir()] == [run_folder(FLOAT, windows).name]
 
 
 def test_a_run_that_another_process_finished_meanwhile_is_kept(empty, windows):
     run = train(FLOAT, windows)
-    folder = empty / "runs" / FLOAT.run_id
+    folder = run_folder(FLOAT, windows)
     before = (folder / "model.pt").stat().st_mtime_ns
     training._keep(run, windows, folder)
     assert (folder / "model.pt").stat().st_mtime_ns == before
-    assert [entry.name for entry in folder.parent.iterdir()] == [FLOAT.run_id]
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
 
 def changed_record(folder, change):
@@ -179,7 +179,7 @@ def changed_record(folder, change):
 
 def test_a_kept_run_of_another_configuration_is_refused(empty, windows):
     train(FLOAT, windows)
-    folder = empty / "runs" / FLOAT.run_id
+    folder = run_folder(FLOAT, windows)
     changed_record(folder, lambda record: record["experiment"]["train"].update(seed=7))
     text = f"train: {folder} holds a run with experiment.train.seed=7, expected 0; delete it to train again"
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
@@ -202,7 +202,7 @@ def test_a_kept_run_of_another_procedure_is_refused(empty, windows, monkeypatch)
 
 
 def test_a_folder_that_is_no_finished_run_is_refused(empty, windows):
-    folder = empty / "runs" / FLOAT.run_id
+    folder = run_folder(FLOAT, windows)
     folder.mkdir(parents=True)
     with pytest.raises(
         ValueError, match=f"^train: {re.escape(str(folder))} is not a finished run \\(FileNotFoundError: .*; delete it$"
@@ -300,7 +300,15 @@ def test_progress_reports_every_epoch(empty, windows):
 
 def test_runs_live_in_the_prepared_folder(kept, windows):
     train(FLOAT, windows)
-    assert (paths.prepared() / "runs" / FLOAT.run_id / "run.json").is_file()
+    assert run_folder(FLOAT, windows).parent == paths.prepared() / "runs"
+    assert (run_folder(FLOAT, windows) / "run.json").is_file()
+
+
+def test_the_same_experiment_on_other_data_is_another_run(empty, windows):
+    others = prepare(DATA, series=replace(series(seed=1), sha256="f" * 64))
+    first, second = train(FLOAT, windows), train(FLOAT, others)
+    assert first.metrics != second.metrics
+    assert len(list((empty / "runs").iterdir())) == 2
 
 
 def test_windows_are_the_only_thing_that_predict_needs(kept, windows):
