@@ -3,9 +3,10 @@
 import os
 import random
 
+import small
+
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.schedule import legal_lanes
-from tests import small
 
 DRAWS = 12
 

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 
 import pytest
+import small
 from jinja2 import UndefinedError
 
 from qtlib import emit, integer, simulate
 from qtlib.config import HardwareConfig
-from tests import small
 
 FILES = {*emit.SOURCES, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
 

@@ -4,11 +4,12 @@ import re
 from dataclasses import replace
 
 import pytest
+import random_designs
+import small
 
 from qtlib import schedule, simulate, tools
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
-from tests import random_designs, small
 
 pytestmark = pytest.mark.needs_ghdl
 

@@ -3,14 +3,16 @@
 import itertools
 from dataclasses import replace
 
+import bench
 import numpy as np
 import pytest
+import small
+import twins
 
 from qtlib import emit, integer, simulate, tools
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.program import Range, code_range
 from qtlib.schedule import issued
-from tests import bench, small, twins
 
 pytestmark = pytest.mark.needs_ghdl
 paces = pytest.mark.parametrize("pace", [1.0, 0.5], ids=["full-speed", "paused"])

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import random_designs
+import small
 
 from qtlib import schedule as module
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.devices import DEVICES
 from qtlib.program import Linear
 from qtlib.schedule import issued, legal_lanes, pack, schedule
-from tests import random_designs, small
 
 
 def test_a_word_holds_its_first_code_in_the_lowest_bits():

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import small
 
 from qtlib import __main__ as cli
 from qtlib import integer, program, simulate, tools
 from qtlib.config import HardwareConfig
 from qtlib.emit import emit
-from tests import small
 
 tool = pytest.mark.parametrize(
     "tool", [pytest.param(name, marks=getattr(pytest.mark, f"needs_{name}")) for name in simulate.TOOLS]
