@@ -193,12 +193,12 @@ def with_headline(readme: str, headline: Mapping[str, Any]) -> str:
 
     Args:
         readme: the old text, with both marks.
-        headline: ``answer``, a sentence, and ``table``, a list of rows with equal keys.
+        headline: ``answer``, a sentence, and a table of ``columns`` and ``rows``.
     """
     before, rest = readme.split(HEADLINE[0])
     _, after = rest.split(HEADLINE[1])
-    rows = [["" if cell is None else str(cell) for cell in row.values()] for row in headline["table"]]
-    table = [list(headline["table"][0]), ["---"] * len(headline["table"][0]), *rows]
+    rows = [["" if cell is None else str(cell) for cell in row] for row in headline["rows"]]
+    table = [headline["columns"], ["---"] * len(headline["columns"]), *rows]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
     return f"{before}{HEADLINE[0]}\n{headline['answer']}\n\n{lines}\n{HEADLINE[1]}{after}"
 

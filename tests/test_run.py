@@ -335,7 +335,7 @@ def test_a_notebook_without_parameters_has_none(folder):
 
 def test_the_headline_is_written_between_its_marks_and_nowhere_else():
     readme = "before\n" + run.HEADLINE[0] + "\nold\n" + run.HEADLINE[1] + "\nafter\n"
-    headline = {"answer": "42.", "table": [{"bits": 8, "LUT": 3565}, {"bits": 4, "LUT": None}]}
+    headline = {"answer": "42.", "columns": ["bits", "LUT"], "rows": [[8, 3565], [4, None]]}
     table = "| bits | LUT |\n| --- | --- |\n| 8 | 3565 |\n| 4 |  |"
     expected = f"before\n{run.HEADLINE[0]}\n42.\n\n{table}\n{run.HEADLINE[1]}\nafter\n"
     assert run.with_headline(readme, headline) == expected
