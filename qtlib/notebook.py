@@ -185,11 +185,12 @@ def _merge_streams(outputs: Sequence[Any]) -> list[Any]:
 
 
 def _scrub(value: Any) -> Any:
-    """Replace machine paths in every text of an output, in place where it is a container."""
+    """Replace machine paths and addresses in every text of an output, in place where it is a container."""
     if isinstance(value, str):
         for folder, short in _machine_paths():
             value = value.replace(folder + "/", short)
-        return re.sub(r"/\S*/ipykernel_\d+/\d+\.py", "<cell>", value)
+        value = re.sub(r"/\S*/ipykernel_\d+/\d+\.py", "<cell>", value)
+        return re.sub(r"(<[\w.]+(?: object)?) at 0x[0-9a-f]+>", r"\1>", value)  # where an object lies in memory
     if isinstance(value, dict):
         for key in value:
             if not key.startswith("image/"):

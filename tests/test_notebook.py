@@ -23,3 +23,8 @@ def test_paths_are_replaced_in_tables_and_tracebacks_but_images_stay(monkeypatch
     shown, error = made.cells[0].outputs
     assert shown.data == {"text/html": "<td>$QTLIB_DATA/a.csv</td>", "image/png": "/srv/sensors/"}
     assert error.traceback == ["in $QTLIB_DATA/a.csv"]
+
+
+def test_addresses_in_memory_are_cleaned_away():
+    output = {"text/plain": "<pandas.io.formats.style.Styler at 0x7f531c512cd0>", "image/png": "at 0x12"}
+    assert notebook._scrub(output) == {"text/plain": "<pandas.io.formats.style.Styler>", "image/png": "at 0x12"}
