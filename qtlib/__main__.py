@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, handler, text in (
         ("estimate", _estimate, "print the clocks and resources of a program by formula"),
-        ("emit", _emit, "write the VHDL of a program"),
+        ("emit", _emit, "write the VHDL of a program, with a testbench and test vectors"),
         ("simulate", _simulate, "emit a program and simulate it"),
         ("synthesise", _synthesise, "emit a program and map it with Yosys"),
     ):
@@ -104,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("program", type=Path, help="file of an integer program")
         if name != "estimate":
             sub.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
+            sub.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
         if name == "simulate":
             sub.add_argument("--tool", choices=("ghdl", "verilator"), default="ghdl", help="simulator (default: ghdl)")
-            sub.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
             sub.add_argument("--seed", type=int, default=0, help="of random pauses; 0: full speed (default)")
         _add_hardware(sub)
     return parser
@@ -175,10 +175,9 @@ def _emit(arguments: argparse.Namespace) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    from qtlib import program, simulate
+    from qtlib import simulate
 
-    codes = simulate.stimuli(program.load(arguments.program), arguments.windows)
-    directory = _design(arguments, codes)
+    directory = _design(arguments)
     _print(simulate.simulate(directory, tool=arguments.tool, seed=arguments.seed, progress=_progress))
 
 
@@ -192,12 +191,13 @@ def _synthesise(arguments: argparse.Namespace) -> None:
     _print(synthesise.synthesise(_design(arguments)))
 
 
-def _design(arguments: argparse.Namespace, codes: Any = None) -> Path:
-    from qtlib import emit, program
+def _design(arguments: argparse.Namespace) -> Path:
+    from qtlib import emit, program, simulate
 
     hardware = _hardware(arguments)
     directory = arguments.directory or paths.generated() / f"{arguments.program.stem}_{digest(hardware)}"
-    emit.emit(program.load(arguments.program), hardware, directory, codes)
+    loaded = program.load(arguments.program)
+    emit.emit(loaded, hardware, directory, simulate.stimuli(loaded, arguments.windows))
     return directory
 
 

@@ -193,7 +193,12 @@ def _verilator(directory, build, design, seed, windows, timeout, progress):
 def stimuli(program: Program, windows: int, seed: int = 0) -> Codes:
     """Input codes that drive a design to its limits: of every four windows one is drawn from the whole range, one from its two
     ends, one is a random walk, one is constant at an end. [windows, n, m], reproducible from the seed.
+
+    Raises:
+        ValueError: fewer windows than one.
     """
+    if windows < 1:
+        raise ValueError(f"simulate: windows={windows} must be at least 1")
     rng = np.random.default_rng(seed)
     low, high = program.input.range
     shape = program.input.shape
