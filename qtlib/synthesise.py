@@ -46,7 +46,7 @@ LATCHES = re.compile(r"LDCE|LDPE|\$_?dlatch.*|\$_?sr.*|\$_?adlatch.*", re.IGNORE
 STORES = (
     (r".*(^|/)exponential_slices_n\d+_store", "activations"),
     (r".*(^|/)(inputs|banks_n\d+_activations|banks_n\d+_broadcasts|reciprocals|score_store)", "activations"),
-    (r".*(^|/)(weight_store/each_n\d+_segment|head_store)", "weights"),
+    (r".*(^|/)(weight_store(/each_n\d+_segment)?|head_store)", "weights"),
     (r".*(^|/)(parameter_store|position_store)", "parameters"),
     (r".*(^|/)rows_n\d+_exponentials", "tables"),
     (r".*(^|/)unload/results", None),
