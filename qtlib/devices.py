@@ -31,9 +31,15 @@ DEVICES = {
     device.name: device
     for device in (
         Device(name="xc7s6", family="xc7", lut=3_750, ff=7_500, lut_memory=1_120, ramb36=5, dsp=10, source=_SPARTAN7),
-        Device(name="xc7s15", family="xc7", lut=8_000, ff=16_000, lut_memory=2_400, ramb36=10, dsp=20, source=_SPARTAN7),
-        Device(name="xc7s25", family="xc7", lut=14_600, ff=29_200, lut_memory=5_000, ramb36=45, dsp=80, source=_SPARTAN7),
-        Device(name="xc7s50", family="xc7", lut=32_600, ff=65_200, lut_memory=9_600, ramb36=75, dsp=120, source=_SPARTAN7),
+        Device(
+            name="xc7s15", family="xc7", lut=8_000, ff=16_000, lut_memory=2_400, ramb36=10, dsp=20, source=_SPARTAN7
+        ),
+        Device(
+            name="xc7s25", family="xc7", lut=14_600, ff=29_200, lut_memory=5_000, ramb36=45, dsp=80, source=_SPARTAN7
+        ),
+        Device(
+            name="xc7s50", family="xc7", lut=32_600, ff=65_200, lut_memory=9_600, ramb36=75, dsp=120, source=_SPARTAN7
+        ),
     )
 }
 

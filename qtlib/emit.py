@@ -14,12 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from qtlib import __version__, integer
 from qtlib.config import HardwareConfig
+from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
 from qtlib.program import Codes, Context, Head, Program, Scores
 from qtlib.schedule import Instruction, Schedule, schedule
 
 RTL = (
-    "qt_pkg", "ram", "rom", "mac", "lanes", "requantise", "divider", "softmax", "load", "unload", "issue", "retire", "engine",
+    "qt_pkg", "ram", "rom", "weight_store", "mac", "lanes", "requantise", "divider", "softmax", "load", "unload", "issue", "retire", "engine",
 )  # fmt: skip
 SOURCES = ("qt_pkg.vhd", "design_pkg.vhd", *(f"{name}.vhd" for name in RTL[1:]), "accelerator.vhd")
 TESTBENCH = "tb_accelerator.vhd"
@@ -64,7 +65,7 @@ def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Cod
     Raises:
         ValueError: the hardware choices are illegal for this program.
     """
-    plan = schedule(program, hardware)
+    plan = allocate(schedule(program, hardware))
     directory = Path(directory)
     for name in RTL:
         write_atomic(directory / f"{name}.vhd", (HDL / "rtl" / f"{name}.vhd").read_bytes())
@@ -112,6 +113,11 @@ def describe(plan: Schedule) -> dict[str, Any]:
         "kind": "formula",
         "operands": plan.operands,
         "dsp_macs": plan.dsp_macs,
+        "weight_store": {
+            "pack": plan.weight_pack,
+            "segments": list(plan.weight_segments or (plan.weight_words,)),
+            "block_segments": plan.block_segments,
+        },
         "widths": plan.widths,
     }
 
@@ -119,7 +125,7 @@ def describe(plan: Schedule) -> dict[str, Any]:
 def _constants(plan: Schedule) -> list[Constant]:
     shape, hardware = plan.shape, plan.hardware
     deepest = max(
-        plan.activation_depth, plan.broadcast_depth, len(plan.weights), len(plan.head_weights), len(plan.parameters),
+        plan.activation_depth, plan.broadcast_depth, plan.weight_words, len(plan.head_weights), len(plan.parameters),
         len(plan.positions), shape.window * shape.groups, plan.program.input.shape[1] * shape.groups,
     )  # fmt: skip
     numbers = {
@@ -133,12 +139,14 @@ def _constants(plan: Schedule) -> list[Constant]:
         **plan.widths,
         "activation_depth": plan.activation_depth,
         "broadcast_depth": plan.broadcast_depth,
+        "weight_pack": plan.weight_pack,
         "address_width": deepest.bit_length(),
         "count_width": max(max(i.period, i.steps, i.hold) for i in plan.instructions).bit_length(),
         "latency": plan.latency,
         "interval": plan.interval,
     }
     lists = {"shifts": plan.shifts, "residual_shifts": plan.residual_shifts, "widths": plan.code_widths}
+    lists["weight_segments"] = plan.weight_segments or (plan.weight_words,)
     styles = {
         "activation_memory": hardware.activations,
         "weight_memory": hardware.weights,
@@ -148,6 +156,7 @@ def _constants(plan: Schedule) -> list[Constant]:
     return [
         *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
         Constant("dsp_macs", "natural", str(plan.dsp_macs)),
+        Constant("block_segments", "natural", str(plan.block_segments)),
         *(
             # Named associations, because VHDL refuses a positional aggregate of one element.
             Constant(
@@ -164,13 +173,20 @@ def _constants(plan: Schedule) -> list[Constant]:
 def _memories(plan: Schedule) -> list[Memory]:
     widths, shape = plan.widths, plan.shape
     contents = {
-        "weights": (plan.weights, shape.unroll * widths["weight_bits"]),
+        "weights": (_packed_weights(plan), plan.weight_pack * shape.unroll * widths["weight_bits"]),
         "head_weights": (plan.head_weights, shape.unroll * widths["head_bits"]),
         "parameters": (plan.parameters, widths["mult_bits"] + widths["residual_mult_bits"] + widths["offset_bits"]),
         "positions": (plan.positions, shape.lanes * widths["position_bits"]),
         "exponentials": (plan.exponentials, widths["exponential_bits"]),
     }
     return [Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in contents.items()]
+
+
+def _packed_weights(plan: Schedule) -> list[int]:
+    """Memory words of the weight store; places behind the last weight are 0."""
+    bits, pack = plan.shape.unroll * plan.widths["weight_bits"], plan.weight_pack
+    words = [plan.weights[first : first + pack] for first in range(0, len(plan.weights), pack)]
+    return [sum(weight << (place * bits) for place, weight in enumerate(word)) for word in words]
 
 
 def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
@@ -185,6 +201,7 @@ def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
             "w_source": i.w_source,
             "x_base": i.x_base,
             "w_base": i.w_base,
+            "w_place": i.w_place,
             "last_term": i.inner - 1,
             "last_clock": i.period - 1,
             "last_step": i.steps - 1,

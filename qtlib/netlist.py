@@ -60,7 +60,11 @@ def check_netlist(directory: Path, *, windows: int = 1, timeout: float = TIMEOUT
     directory = Path(directory).resolve()
     target = directory / REPORT
     target.unlink(missing_ok=True)
-    for name, step in (("design.json", "emit it"), (NETLIST, "synthesise it"), ("stimuli.txt", "emit it with input codes")):
+    for name, step in (
+        ("design.json", "emit it"),
+        (NETLIST, "synthesise it"),
+        ("stimuli.txt", "emit it with input codes"),
+    ):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"netlist: {directory.name} has no {name}; {step} first")
     design = json.loads((directory / "design.json").read_text())
@@ -89,7 +93,16 @@ def _run(directory: Path, build: Path, design: dict[str, Any], windows: int, tim
     flags = " ".join(f"-D{name}={value}" for name, value in defines.items())
     # Compiling takes most of the time, so the compiler does not optimise.
     options = ["--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", TOP]
-    options += ["--Mdir", "verilated", "-CFLAGS", f"-O0 {flags}", "-MAKEFLAGS", "-s OPT_FAST=-O0 OPT_SLOW=-O0", "-o", "accelerator"]
+    options += [
+        "--Mdir",
+        "verilated",
+        "-CFLAGS",
+        f"-O0 {flags}",
+        "-MAKEFLAGS",
+        "-s OPT_FAST=-O0 OPT_SLOW=-O0",
+        "-o",
+        "accelerator",
+    ]
     sources = [directory / NETLIST, build / "cells.v", build / "block_ram.v", HDL / "tb" / DRIVER]
     tools.run("verilator", [*options, *sources], cwd=build, timeout=timeout, log=build / "verilator.log")
     results = windows * design["outputs"]
@@ -119,13 +132,17 @@ def cells(netlist: str) -> str:
     """
     library = share() / "xilinx" / "cells_sim.v"
     text = library.read_text()
-    models = {match[1]: match[0] for match in re.finditer(r"^module (\w+)\b.*?^endmodule", text, re.DOTALL | re.MULTILINE)}
+    models = {
+        match[1]: match[0] for match in re.finditer(r"^module (\w+)\b.*?^endmodule", text, re.DOTALL | re.MULTILINE)
+    }
     own = {ram["name"] for ram in BLOCK_RAMS}
     used = sorted(set(re.findall(r"^ *([A-Z][A-Z0-9_]+) (?:#\(|\\|\w+ \()", netlist, re.MULTILINE)))
     if unknown := [name for name in used if name not in models]:
         raise ValueError(f"netlist: no model of {', '.join(unknown)} in Yosys' cells_sim.v")
     # The timing blocks are for static analysis, and Verilator does not read all of them.
-    chosen = (re.sub(r"\bspecify\b.*?\bendspecify\b", "", models[name], flags=re.DOTALL) for name in used if name not in own)
+    chosen = (
+        re.sub(r"\bspecify\b.*?\bendspecify\b", "", models[name], flags=re.DOTALL) for name in used if name not in own
+    )
     return "\n".join(chosen) + "\n"
 
 

@@ -7,12 +7,12 @@ coefficients, least squares on the counts of data/knowledge.csv (``python tests/
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from qtlib.config import HardwareConfig
+from qtlib.memory import Resources, allocate, mapped, mux, stores
 from qtlib.program import Program
 from qtlib.schedule import Schedule, schedule
 
@@ -36,19 +36,9 @@ COMPONENTS = (
     (r"engine/banks_n\d+_broadcasts", "broadcast_store"),
     (r"engine/exponential_slices_n\d+_store", "exponential_store"),
     (r"engine/reciprocals", "reciprocal_store"),
-    (r"engine/(weight_store|head_store|parameter_store|position_store)", r"\1"),
+    (r"engine/(weight_store|head_store|parameter_store|position_store)(/.*)?", r"\1"),
     (r"(engine)?", "operands"),
 )
-
-
-class Resources(NamedTuple):
-    """What a component needs; block RAM in halves of 18 kbit."""
-
-    lut: float = 0  # logic and memory
-    lut_memory: int = 0  # LUTs that are distributed RAM
-    ff: float = 0
-    dsp: int = 0
-    ramb18: int = 0
 
 
 class Estimate(NamedTuple):
@@ -84,7 +74,7 @@ def estimate(program: Program, hardware: HardwareConfig) -> Estimate:
     Raises:
         ValueError: the hardware choices are illegal for this program.
     """
-    plan = schedule(program, hardware)
+    plan = allocate(schedule(program, hardware))
     components = {name: _soft(name, sizes) for name, sizes in quantities(plan).items()}
     dsp = {"multipliers": plan.dsp_macs, "requantisers": 2 * plan.shape.requantisers}
     for name, blocks in dsp.items():
@@ -107,18 +97,13 @@ def _soft(name: str, sizes: Mapping[str, float]) -> Resources:
     )
 
 
-def mux(inputs: int) -> float:
-    """LUTs of a one-bit multiplexer: 4 inputs in one LUT6, more joined by F7 and F8 (AMD UG474, Multiplexers)."""
-    return math.ceil(inputs / 4) if inputs > 2 else 0.5 * (inputs - 1)
-
-
 def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
     """Sizes that decide the LUTs and flip-flops of each component."""
     s, w = plan.shape, plan.widths
     lanes, unroll, slices, requantisers = s.lanes, s.unroll, s.slices, s.requantisers
     macs = unroll * -(-lanes // plan.operands)
     soft_macs = macs - plan.dsp_macs
-    address = max(plan.activation_depth, plan.broadcast_depth, len(plan.weights), len(plan.parameters)).bit_length()
+    address = max(plan.activation_depth, plan.broadcast_depth, plan.weight_words, len(plan.parameters)).bit_length()
     residual = max(w["broadcast_bits"], w["position_bits"])
     codes = max(plan.code_widths)
     return {
@@ -130,7 +115,11 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             "partial product bits": soft_macs * plan.operands * w["x_bits"] * w["w_bits"],
             "packing bits": plan.dsp_macs * max(0, plan.operands - 2) * w["packed_bits"],
         },
-        "capture": {"held bits": unroll * lanes * w["acc_bits"], "one": 1, "moved bits": (unroll * lanes - requantisers) * w["acc_bits"]},
+        "capture": {
+            "held bits": unroll * lanes * w["acc_bits"],
+            "one": 1,
+            "moved bits": (unroll * lanes - requantisers) * w["acc_bits"],
+        },
         "operands": {
             "lane bits": lanes * w["x_bits"] * mux(2 + unroll),
             "broadcast bits": w["key_bits"] * unroll * mux(lanes * unroll if unroll == 1 else 2 * lanes),
@@ -159,110 +148,12 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
     }
 
 
-class Memory(NamedTuple):
-    """One memory as it is asked for."""
-
-    depth: int
-    width: int
-    copies: int
-    rom: bool
-    memory_type: str
-    fill: float = 1.65  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
-
-
-def stores(plan: Schedule) -> dict[str, list[Memory]]:
-    """Every memory of a design, by component."""
-    s, w, h = plan.shape, plan.widths, plan.hardware
-    slices = s.slices * s.groups
-    keys = -(-s.window // s.unroll) * s.unroll
-    slice_bits, key_bits = _address_bits(slices), _address_bits(keys)
-    outputs = -(-plan.program.output.shape[0] // s.unroll) * s.unroll
-    parameter = w["mult_bits"] + w["residual_mult_bits"] + w["offset_bits"]
-
-    def ram(depth: int, width: int, copies: int = 1, memory_type: str = h.activations) -> list[Memory]:
-        return [Memory(depth, width, copies, False, memory_type)]
-
-    def rom(words: tuple[int, ...], width: int, memory_type: str, copies: int = 1) -> list[Memory]:
-        return [Memory(len(words), width, copies, True, memory_type)]
-
-    return {
-        "input_store": ram(plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
-        "activation_store": ram(plan.activation_depth, s.lanes * w["activation_bits"], s.unroll),
-        "broadcast_store": ram(plan.broadcast_depth, s.lanes * w["broadcast_bits"], s.unroll),
-        "exponential_store": ram(s.window * s.groups, s.requantisers * w["exponential_bits"], s.slices),
-        "reciprocal_store": ram(1 << slice_bits, s.requantisers * 17),
-        "score_store": ram(1 << (slice_bits + key_bits), s.requantisers * w["score_bits"]),
-        # Running maxima of the rows, inside the softmax; Yosys chooses for itself.
-        "softmax": ram(1 << slice_bits, s.requantisers * w["score_bits"], memory_type="auto"),
-        "unload": ram(1 << _address_bits(outputs), w["result_bits"], memory_type="distributed"),
-        "weight_store": rom(plan.weights, s.unroll * w["weight_bits"], h.weights),
-        "head_store": rom(plan.head_weights, s.unroll * w["head_bits"], h.weights),
-        "parameter_store": rom(plan.parameters, parameter, h.parameters),
-        "position_store": rom(plan.positions, s.lanes * w["position_bits"], h.parameters),
-        # Exponentials fall smoothly, so neighbouring words share LUTs.
-        "exponential_tables": [rom(plan.exponentials, w["exponential_bits"], h.tables, s.requantisers)[0]._replace(fill=0.9)],
-    }
-
-
-def _address_bits(depth: int) -> int:
-    return max(1, (depth - 1).bit_length())
-
-
 def memories(plan: Schedule) -> dict[str, Resources]:
     """Resources of every store."""
     return {
         name: _sum(*(Resources(*(value * memory.copies for value in mapped(memory))) for memory in found))
         for name, found in stores(plan).items()
     }
-
-
-def mapped(memory: Memory) -> Resources:
-    """Resources of one memory, as Yosys 0.70 maps it.
-
-    ``auto`` takes what costs least in Yosys' own terms (share/xilinx/lutrams_xc5v.txt, brams_xc4v.txt and
-    ``-logic-cost-rom 0.015625`` of synth_xilinx). A RAM of one word is a register.
-    """
-    depth, width = memory.depth, memory.width
-    if depth == 1 and not memory.rom:
-        return Resources(ff=2 * width)
-    block_cost, blocks = block_ram(depth, width)
-    if memory.rom:
-        soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
-    else:
-        soft_cost, soft = distributed(depth, width)
-    if memory.memory_type == "block" or (memory.memory_type == "auto" and block_cost <= soft_cost):
-        return Resources(ramb18=blocks)
-    return soft
-
-
-def block_ram(depth: int, width: int) -> tuple[float, int]:
-    """Cost and number of RAMB18 of the cheapest arrangement (AMD UG473, table 1-10: words of a RAMB18)."""
-    arrangements = []
-    for halves, cost, words in ((1, 129, 16_384), (2, 257, 32_768)):
-        for bits, step in ((1, 1), (2, 2), (4, 4), (9, 8), (18, 16), (36, 32), (72, 64)):
-            if bits == 72 and halves == 1:
-                continue
-            count = -(-depth // (words // step)) * -(-width // bits)
-            arrangements.append((count * cost, count * halves))
-    return min(arrangements)
-
-
-def distributed(depth: int, width: int) -> tuple[float, Resources]:
-    """Cost and resources in RAM32M (32 x 6) or RAM64M (64 x 3), four LUTs each (AMD UG474, table 2-3)."""
-    options = []
-    for words, bits in ((32, 6), (64, 3)):
-        deep, wide = -(-depth // words), -(-width // bits)
-        luts = 4 * deep * wide
-        # Several blocks in depth: a multiplexer for each bit that is read, a decoder for the writes.
-        extra = (width * mux(deep) + deep) if deep > 1 else 0
-        cost = deep * (wide + 7 * width / bits) + extra
-        options.append((cost, Resources(lut=luts + extra, lut_memory=luts, ff=width)))
-    return min(options)
-
-
-def rom_luts(depth: int, width: int, fill: float) -> float:
-    """LUTs of a constant: one for each bit up to 64 words, then multiplexed; the factors are those of data/knowledge.csv."""
-    return 0.82 * width if depth <= 64 else fill * width * depth / 64
 
 
 COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {

@@ -130,7 +130,8 @@ class Instruction:
     steps: int
     hold: int = 0
     x_base: int = 0
-    w_base: int = 0
+    w_base: int = 0  # of a weight: its memory word
+    w_place: int = 0  # and its place in the word
     parameter_base: int = 0
     residual: str = "none"  # none | stream | position
     residual_base: int = 0
@@ -168,6 +169,9 @@ class Schedule:
     exponentials: tuple[int, ...]
     operands: int  # lanes on one multiplier
     dsp_macs: int
+    weight_pack: int = 1  # weights in a memory word
+    weight_segments: tuple[int, ...] = ()  # memory words of each segment of the weight store; empty: one segment
+    block_segments: int = 0  # segments in block RAM, the first ones; the others have the memory type of the weights
 
     @property
     def multipliers(self) -> int:
@@ -204,6 +208,11 @@ class Schedule:
         return max(self.compute_clocks, loaded, unloaded) + 1
 
     @property
+    def weight_words(self) -> int:
+        """Memory words of the weight store."""
+        return -(-len(self.weights) // self.weight_pack)
+
+    @property
     def utilisation(self) -> float:
         """Multiplications done, out of those that the multipliers could do during the latency."""
         return self.program.macs / (self.multipliers * self.latency)
@@ -221,6 +230,7 @@ class Issue(NamedTuple):
     w_source: str = "weight_rom"
     w_address: int = 0
     w_lane: int = 0
+    w_place: int = 0
 
 
 def issued(plan: Schedule) -> Iterator[Issue]:
@@ -237,13 +247,16 @@ def issued(plan: Schedule) -> Iterator[Issue]:
                 continue
             banked = i.x_source == "activation_store"
             block, bank = divmod(term, unroll) if banked else (term, 0)
-            w, lane = i.w_base + step * i.inner + term, 0
+            w, lane, place = i.w_base + step * i.inner + term, 0, 0
+            if i.w_source == "weight_rom":
+                first = i.w_base * plan.weight_pack + i.w_place
+                w, place = divmod(first + step * i.inner + term, plan.weight_pack)
             if i.w_source == "keys":
                 w, lane = i.w_base + block * groups + step * unroll // lanes, step * unroll % lanes
             elif i.w_source == "values_t":
                 w, lane = i.w_base + step * groups + term // lanes, term % lanes
             x = i.x_base + block * groups + group
-            yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane)
+            yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane, place)
 
 
 class Span(NamedTuple):

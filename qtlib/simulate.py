@@ -182,7 +182,9 @@ def _verilator(directory, build, design, seed, windows, timeout, progress):
             raise Mismatch(f"simulate: {directory.name}: {difference[0]}")
         found = re.search(r"checked (\d+) results, 0 mismatches, latency (\d+), interval (\d+), clocks (\d+)", text)
         if not found or int(found[1]) != count * outputs:
-            raise tools.ToolError(f"simulate: {directory.name}: the driver ended without its last line:\n{text[-1000:]}")
+            raise tools.ToolError(
+                f"simulate: {directory.name}: the driver ended without its last line:\n{text[-1000:]}"
+            )
         if first == 0:
             latency, interval = int(found[2]), int(found[3]) if count > 2 else None
         total += int(found[4])

@@ -46,7 +46,7 @@ LATCHES = re.compile(r"LDCE|LDPE|\$_?dlatch.*|\$_?sr.*|\$_?adlatch.*", re.IGNORE
 STORES = (
     (r".*(^|/)exponential_slices_n\d+_store", "activations"),
     (r".*(^|/)(inputs|banks_n\d+_activations|banks_n\d+_broadcasts|reciprocals|score_store)", "activations"),
-    (r".*(^|/)(weight_store|head_store)", "weights"),
+    (r".*(^|/)(weight_store(/each_n\d+_segment)?|head_store)", "weights"),
     (r".*(^|/)(parameter_store|position_store)", "parameters"),
     (r".*(^|/)rows_n\d+_exponentials", "tables"),
     (r".*(^|/)unload/results", None),
@@ -88,7 +88,9 @@ class Counts(NamedTuple):
         return self.ramb18e1 + 2 * self.ramb36e1
 
 
-def synthesise(directory: Path, *, device: str | None = None, cached: bool = True, timeout: float = TIMEOUT) -> dict[str, Any]:
+def synthesise(
+    directory: Path, *, device: str | None = None, cached: bool = True, timeout: float = TIMEOUT
+) -> dict[str, Any]:
     """Map a design directory, count its cells and compare them with a device.
 
     Args:
@@ -119,7 +121,7 @@ def synthesise(directory: Path, *, device: str | None = None, cached: bool = Tru
     # Yosys adds the folder and the compiler of its build.
     yosys, ghdl = tools.find("yosys").version.split(" (")[0], tools.find("ghdl").version
     text = verilog.to_verilog(directory).read_text(encoding="latin-1")
-    styles = memory_types(text, hardware)
+    styles = memory_types(text, hardware, design["weight_store"]["block_segments"])
     commands = script(styles)
     key = hashlib.sha256("\n".join((yosys, ghdl, *commands, text)).encode()).hexdigest()[:16]
     store = paths.prepared() / "synthesis" / key
@@ -166,7 +168,9 @@ def compare(counts: Counts, budget: devices.Device) -> dict[str, Any]:
 
 def instances(text: str) -> dict[str, str]:
     """Module of every instance below the top, by instance path (``engine/softmax/score_store``)."""
-    bodies = {match[1]: match[2] for match in re.finditer(r"^module (\w+)(.*?)^endmodule", text, re.DOTALL | re.MULTILINE)}
+    bodies = {
+        match[1]: match[2] for match in re.finditer(r"^module (\w+)(.*?)^endmodule", text, re.DOTALL | re.MULTILINE)
+    }
     found: dict[str, str] = {}
 
     def descend(module: str, path: str) -> None:
@@ -179,8 +183,8 @@ def instances(text: str) -> dict[str, str]:
     return found
 
 
-def memory_types(text: str, hardware: HardwareConfig) -> dict[str, tuple[str, str]]:
-    """Module and memory type of every store, by instance path.
+def memory_types(text: str, hardware: HardwareConfig, block_segments: int = 0) -> dict[str, tuple[str, str]]:
+    """Module and memory type of every store, by instance path; the first segments of the weights are block RAM.
 
     Raises:
         ValueError: a memory that is no known store, or one module that would need two types.
@@ -194,6 +198,9 @@ def memory_types(text: str, hardware: HardwareConfig) -> dict[str, tuple[str, st
         if choice == "":
             raise ValueError(f"synthesise: the memory {path} is no store that HardwareConfig knows")
         style = "distributed" if choice is None else getattr(hardware, choice)
+        segment = re.search(r"weight_store/each_n(\d+)_segment$", path)
+        if segment and int(segment[1]) <= block_segments:  # GHDL counts from 1
+            style = "block"
         stores[path] = (module, style)
         # GHDL hashes the memory type into the name, so this would be another GHDL.
         first = owner.setdefault(module, path)
@@ -217,7 +224,9 @@ def script(styles: Mapping[str, tuple[str, str]]) -> list[str]:
     ]
 
 
-def map_verilog(source: Path, commands: Iterable[str], target: Path, *, timeout: float = TIMEOUT) -> dict[str, dict[str, int]]:
+def map_verilog(
+    source: Path, commands: Iterable[str], target: Path, *, timeout: float = TIMEOUT
+) -> dict[str, dict[str, int]]:
     """Run Yosys on one Verilog file; write ``netlist.v`` to ``target`` and return the cells of every instance path.
 
     Raises:
@@ -259,7 +268,9 @@ def _cells(netlist: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         if LATCHES.fullmatch(cell["type"]):
             latches.append(f"{cell['type']} in {path or verilog.TOP}")
     if latches:
-        raise LatchError(f"synthesise: {len(latches)} latch(es): {', '.join(latches[:5])}; write every branch of the process")
+        raise LatchError(
+            f"synthesise: {len(latches)} latch(es): {', '.join(latches[:5])}; write every branch of the process"
+        )
     return {path: dict(sorted(types.items())) for path, types in sorted(found.items())}
 
 

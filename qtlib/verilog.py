@@ -49,9 +49,7 @@ def to_verilog(directory: Path, sources: Sequence[str] = SOURCES, top: str = TOP
         printed = Path(folder) / "printed.v"
         options = ["--std=08", f"--workdir={folder}"]
         tools.run("ghdl", ["-a", *options, *sources], cwd=directory, timeout=TIMEOUT)
-        tools.run(
-            "ghdl", ["--synth", *options, "--out=verilog", top], cwd=directory, timeout=TIMEOUT, result=printed
-        )
+        tools.run("ghdl", ["--synth", *options, "--out=verilog", top], cwd=directory, timeout=TIMEOUT, result=printed)
         text = printed.read_text(encoding="latin-1")
     check(text)
     return write_atomic(directory / f"{top}.v", text)
@@ -77,7 +75,9 @@ def check(text: str) -> None:
         for line in _open_cases(bare)
     ]
     if found:
-        lines = "\n".join(f"  line {line}: {' '.join(what.split())[:60]}: {why}" for line, what, why in sorted(found)[:10])
+        lines = "\n".join(
+            f"  line {line}: {' '.join(what.split())[:60]}: {why}" for line, what, why in sorted(found)[:10]
+        )
         raise HazardError(f"verilog: {len(found)} construct(s) that GHDL translates wrongly:\n{lines}")
 
 

@@ -9,7 +9,7 @@ import pytest
 import small
 import twins
 
-from qtlib import emit, integer, simulate, tools
+from qtlib import emit, integer, memory, simulate, tools
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.program import Range, code_range
 from qtlib.schedule import issued
@@ -62,6 +62,18 @@ def test_rom(work, rng, depth):
     clocks = twins.rom([{"read_address": rng.integers(depth)} for _ in range(50)], contents)
     words = [f"{word:040b}" for word in contents]
     bench.run(work, "rom", {"width": 40, "depth": depth, "contents": words, "memory_type": "auto"}, clocks)
+
+
+@pytest.mark.parametrize(
+    ("pack", "segments", "blocks"), [(1, [5], 0), (3, [8, 2, 1], 1), (9, [16, 4], 2), (2, [4, 4], 0)]
+)
+def test_weight_store(work, rng, pack, segments, blocks):
+    depth, width = sum(segments), 7
+    contents = [int(word) for word in rng.integers(2 ** min(pack * width, 62), size=depth)]
+    clocks = [{"read_address": int(rng.integers(depth)), "read_place": int(rng.integers(pack))} for _ in range(80)]
+    generics = {"width": width, "pack": pack, "depth": depth, "contents": [f"{word:0{pack * width}b}" for word in contents]}
+    generics |= {"segment_depths": segments, "block_segments": blocks, "memory_type": "auto"}
+    bench.run(work, "weight_store", generics, twins.weight_store(clocks, contents, width))
 
 
 def mac_generics(x, w, operands, terms, multiplier):
@@ -317,13 +329,18 @@ DESIGNS = {
     "folded": (small.SHAPES["two-layers-three-outputs"], small.MIXED, HardwareConfig(lanes=4, unroll=2, requantisers=2)),
     "surplus": (replace(small.SHAPES["two-heads"], d_model=10, outputs=2), small.MIXED, HardwareConfig(lanes=3, unroll=3)),
 }
+# Weights in segments and several to a word, as designs have them whose weights exceed the block RAM.
+DESIGNS["segments"] = DESIGNS["surplus"]
 designs = pytest.mark.parametrize("name", DESIGNS)
 
 
 @pytest.fixture
-def design(work, tmp_path, name):
+def design(work, tmp_path, name, monkeypatch):
     """A schedule whose constants are analysed into the library; gives the generics of one of its entities."""
     shape, quant, hardware = DESIGNS[name]
+    if name == "segments":
+        monkeypatch.setattr(memory, "ROWS", 2)
+        monkeypatch.setattr(emit, "allocate", lambda plan: memory._segmented(plan, 9))
     plan = emit.emit(small.program(shape, quant), hardware, tmp_path)
     (work / "design_pkg.vhd").write_bytes((tmp_path / "design_pkg.vhd").read_bytes())
     tools.run("ghdl", ["-a", "--std=08", "design_pkg.vhd"], cwd=work, timeout=60)

@@ -8,7 +8,8 @@ from small import program
 
 from qtlib import resources
 from qtlib.config import HardwareConfig
-from qtlib.resources import BAND, COEFFICIENTS, Memory, Resources, block_ram, by_component, distributed, estimate, mapped, quantities
+from qtlib.memory import Memory, Resources, block_ram, distributed, mapped
+from qtlib.resources import BAND, COEFFICIENTS, by_component, estimate, quantities
 from qtlib.schedule import schedule
 
 DESIGNS = knowledge.designs()

@@ -142,3 +142,11 @@ def test_the_mapped_netlist_computes_the_reference_and_a_changed_bit_does_not(de
 def test_a_netlist_with_a_cell_that_has_no_model_is_refused():
     with pytest.raises(ValueError, match="netlist: no model of MAGIC in Yosys' cells_sim.v"):
         netlist.cells("module accelerator();\n  MAGIC #(\n    .A(1)\n  ) one (\n  );\nendmodule\n")
+
+
+def test_the_first_segments_of_the_weights_are_block_ram():
+    text = "module rom_8_4_0\nendmodule\nmodule rom_8_2_1\nendmodule\nmodule store\n"
+    text += "  rom_8_4_0 each_n1_segment (\n);\n  rom_8_2_1 each_n2_segment (\n);\nendmodule\n"
+    text += "module accelerator\n  store weight_store (\n);\nendmodule\n"
+    styles = synthesise.memory_types(text, HardwareConfig(weights="distributed"), block_segments=1)
+    assert [style for _, style in styles.values()] == ["block", "distributed"]

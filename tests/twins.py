@@ -32,6 +32,14 @@ def rom(clocks, contents):
     return clocks
 
 
+def weight_store(clocks, contents, width):
+    """One place of a memory word, one clock after address and place."""
+    for before, clock in zip(clocks, clocks[1:], strict=False):
+        word = contents[before["read_address"]] >> (before["read_place"] * width)
+        clock["read_data"] = word & ((1 << width) - 1)
+    return clocks
+
+
 def mac(clocks, x_bits, acc_bits):
     """Sums of x w for every operand, three clocks later. Each clock holds `x` as a list and `w`."""
     total = None

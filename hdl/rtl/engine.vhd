@@ -51,6 +51,9 @@ entity engine is
     widths : integer_vector;
     activation_depth : positive;
     broadcast_depth : positive;
+    weight_pack : positive; -- weights in a memory word
+    weight_segments : integer_vector; -- memory words of each segment
+    block_segments : natural;
     address_width : positive;
     count_width : positive;
     weights : words_t;
@@ -99,6 +102,7 @@ architecture rtl of engine is
   signal w_source, w_source_1 : w_source_t;
   signal x_address, w_address : address_t;
   signal x_bank, x_bank_1 : bank_t;
+  signal w_place : natural range 0 to larger(weight_pack, 2) - 1;
   signal w_lane, w_lane_1 : lane_t;
 
   signal input_address : unsigned(address_bits(input_depth) - 1 downto 0);
@@ -173,6 +177,7 @@ begin
       window => window,
       lanes => lane_count,
       unroll => unroll,
+      weight_pack => weight_pack,
       address_width => address_width,
       count_width => count_width
     )
@@ -190,6 +195,7 @@ begin
       x_bank => x_bank,
       w_source => w_source,
       w_address => w_address,
+      w_place => w_place,
       w_lane => w_lane
     );
 
@@ -248,9 +254,17 @@ begin
       );
   end generate;
 
-  weight_store : entity work.rom
-    generic map (width => unroll * weight_bits, depth => weights'length, contents => weights, memory_type => weight_memory)
-    port map (clk, weight_address, weight_word);
+  weight_store : entity work.weight_store
+    generic map (
+      width => unroll * weight_bits,
+      pack => weight_pack,
+      depth => weights'length,
+      contents => weights,
+      segment_depths => weight_segments,
+      block_segments => block_segments,
+      memory_type => weight_memory
+    )
+    port map (clk, weight_address, w_place, weight_word);
 
   head_store : entity work.rom
     generic map (width => unroll * head_bits, depth => head_weights'length, contents => head_weights, memory_type => weight_memory)

@@ -17,6 +17,7 @@ entity issue is
     window : positive;
     lanes : positive;
     unroll : positive;
+    weight_pack : positive; -- weights in a memory word
     address_width : positive;
     count_width : positive -- bits of the counters of terms, clocks and steps
   );
@@ -36,6 +37,7 @@ entity issue is
     x_bank : out natural range 0 to larger(unroll, 2) - 1;
     w_source : out w_source_t;
     w_address : out unsigned(address_width - 1 downto 0);
+    w_place : out natural range 0 to larger(weight_pack, 2) - 1;
     w_lane : out natural range 0 to larger(lanes, 2) - 1
   );
 end entity;
@@ -56,6 +58,7 @@ architecture rtl of issue is
   signal group_index : natural range 0 to groups - 1;
 
   signal x, x_start, w, w_start : unsigned(address_width - 1 downto 0);
+  signal place, place_start : natural range 0 to larger(weight_pack, 2) - 1;
   signal bank : natural range 0 to unroll - 1;
   signal lane, lane_start : natural range 0 to lanes - 1;
 
@@ -69,6 +72,7 @@ begin
   x_bank <= bank;
   w_source <= now.w_source;
   w_address <= w;
+  w_place <= place;
   w_lane <= lane;
 
   process (clk)
@@ -96,6 +100,8 @@ begin
         x_start <= to_unsigned(now.x_base, address_width);
         w <= to_unsigned(now.w_base, address_width);
         w_start <= to_unsigned(now.w_base, address_width);
+        place <= now.w_place;
+        place_start <= now.w_place;
         bank <= 0;
         lane <= 0;
         lane_start <= 0;
@@ -138,7 +144,10 @@ begin
             else
               bank <= bank + 1;
             end if;
-            if now.w_source = weight_rom or now.w_source = head_rom then
+            if now.w_source = weight_rom and place /= weight_pack - 1 then
+              place <= place + 1;
+            elsif now.w_source = weight_rom or now.w_source = head_rom then
+              place <= 0;
               w <= w + 1;
             elsif now.w_source = keys then
               if bank = unroll - 1 then
@@ -158,6 +167,7 @@ begin
           x <= x_start + 1;
           x_start <= x_start + 1;
           w <= w_start;
+          place <= place_start;
           lane <= lane_start;
 
         -- The next outputs.
@@ -166,7 +176,13 @@ begin
           steps_left <= steps_left - 1;
           x <= to_unsigned(now.x_base, address_width);
           x_start <= to_unsigned(now.x_base, address_width);
-          if now.w_source = weight_rom or now.w_source = head_rom then
+          if now.w_source = weight_rom and place /= weight_pack - 1 then
+            place <= place + 1;
+            place_start <= place + 1;
+            w_start <= w;
+          elsif now.w_source = weight_rom or now.w_source = head_rom then
+            place <= 0;
+            place_start <= 0;
             w <= w + 1;
             w_start <= w + 1;
           elsif now.w_source = keys then
@@ -202,6 +218,7 @@ begin
       if rst = '1' then
         state <= idle;
         take <= '0';
+        place <= 0;
         bank <= 0;
         lane <= 0;
         x <= (others => '0');
