@@ -105,13 +105,6 @@ def _listed(values: list[int]) -> str:
     return ", ".join(map(str, values))
 
 
-class Region(NamedTuple):
-    """Words of a store: `blocks` of `unroll` features, each with one word per group of tokens and bank."""
-
-    base: int
-    blocks: int
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Instruction:
     """One operation on the engine; of an operation with heads, one head."""

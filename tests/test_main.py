@@ -5,11 +5,13 @@ from dataclasses import fields
 from typing import NamedTuple
 
 import pytest
+import small
 
 from qtlib import __main__ as cli
 from qtlib import run, tools
 from qtlib.config import HardwareConfig
 from qtlib.notebook import NotebookFailed
+from qtlib.program import save
 
 
 def options(*words):
@@ -144,3 +146,17 @@ def test_a_printed_report_keeps_the_names_of_inner_records(capsys):
     outer = NamedTuple("Outer", [("kind", str), ("components", dict)])
     cli._print(outer("formula", {"issue": inner(3)}))
     assert json.loads(capsys.readouterr().out) == {"kind": "formula", "components": {"issue": {"lut": 3}}}
+
+
+def test_emit_writes_a_directory_with_its_test_vectors(tmp_path):
+    path = save(small.program(), tmp_path / "small.qtp")
+    assert cli.main(["emit", str(path), "--directory", str(tmp_path / "design"), "--windows", "2"]) == 0
+    program = small.program()
+    assert len((tmp_path / "design" / "stimuli.txt").read_text().split()) == 2 * program.input.shape[0] * program.input.shape[1]
+    assert len((tmp_path / "design" / "expected.txt").read_text().split()) == 2
+
+
+def test_fewer_windows_than_one_are_refused(tmp_path, capsys):
+    path = save(small.program(), tmp_path / "small.qtp")
+    assert cli.main(["emit", str(path), "--directory", str(tmp_path / "design"), "--windows", "0"]) == 1
+    assert "simulate: windows=0 must be at least 1" in capsys.readouterr().err

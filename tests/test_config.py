@@ -1,0 +1,30 @@
+"""A configuration that cannot be is refused with the value and the limit."""
+
+import pytest
+
+from qtlib.config import DataConfig, HardwareConfig, ModelConfig, QuantConfig, TrainConfig
+
+
+@pytest.mark.parametrize("name", ["bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits"])
+@pytest.mark.parametrize("bits", [1, 9])
+def test_widths_outside_2_to_8_are_refused(name, bits):
+    with pytest.raises(ValueError, match=f"^quantisation: {name}={bits} is outside 2..8$"):
+        QuantConfig(**{name: bits})
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: QuantConfig(bits=4.0), r"quantisation: bits=4.0 must be an integer"),
+        (lambda: ModelConfig(d_model=10, heads=4), r"model: heads=4 does not divide d_model=10; legal: 1, 2, 5, 10"),
+        (lambda: ModelConfig(norm="group"), r"model: norm='group' is not one of batch"),
+        (lambda: ModelConfig(window=0), r"model: window=0 is outside 1..256"),
+        (lambda: DataConfig(horizon=-1), r"data: horizon=-1 is outside 0..10000"),
+        (lambda: TrainConfig(learning_rate=0.0), r"train: learning_rate=0.0 must be above 0"),
+        (lambda: HardwareConfig(weights="flash"), r"hardware: weights='flash' is not one of auto, block, distributed"),
+        (lambda: HardwareConfig(clock_mhz=0), r"hardware: clock_mhz=0 must be above 0"),
+    ],
+)
+def test_an_illegal_choice_is_refused_with_the_legal_ones(build, text):
+    with pytest.raises((ValueError, TypeError), match=f"^{text}$"):
+        build()
