@@ -69,7 +69,7 @@ def address_bits(depth):
     return max((depth - 1).bit_length(), 1)
 
 
-def library(folder):
+def analyse(folder):
     """Analyse all entities into a folder, once for many benches."""
     files = [HDL / "rtl" / f"{name}.vhd" for name in RTL]
     tools.run("ghdl", ["-a", "--std=08", *files], cwd=folder, timeout=120)

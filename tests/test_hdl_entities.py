@@ -20,7 +20,7 @@ paces = pytest.mark.parametrize("pace", [1.0, 0.5], ids=["full-speed", "paused"]
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    return bench.library(tmp_path_factory.mktemp("library"))
+    return bench.analyse(tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture
