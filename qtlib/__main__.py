@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     fetch = command("fetch", _fetch, "download or find the raw data and check its SHA-256")
     fetch.add_argument("datasets", nargs="*", metavar="DATASET", help="none: all")
 
+    studies = command("study", _study, "train the missing points of a study and write its table in data/")
+    studies.add_argument(
+        "name", choices=("precision", "grid"), help="precision: series, schemes and widths; grid: shapes"
+    )
+    studies.add_argument("--workers", type=int, help="processes (default: one per core)")
+
     for name, handler, text in (
         ("estimate", _estimate, "print the clocks and resources of a program by formula"),
         ("emit", _emit, "write the VHDL of a program, with a testbench and test vectors"),
@@ -148,6 +154,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 # The imports below wait for their command: `run` and `--help` must not load PyTorch.
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from qtlib import study
+
+    table = study.run(arguments.name, workers=arguments.workers)
+    print(f"{study.path(arguments.name)}: {len(table)} rows")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

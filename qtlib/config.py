@@ -13,6 +13,7 @@ from typing import Any
 
 BITS = range(2, 9)
 NORMS = ("batch",)
+SCHEMES = ("learned", "minmax")
 MEMORY_TYPES = ("auto", "block", "distributed")
 MULTIPLIERS = ("auto", "dsp", "lut", "packed")
 
@@ -114,11 +115,19 @@ class QuantConfig:
     residual_bits: int | None = None  # the stream between the blocks
     softmax_bits: int | None = None  # unsigned codes of the exponentials
     head_bits: int = 8  # weights of the head; its result stays a wide accumulator
+    overrides: tuple[tuple[str, int], ...] = ()  # bits of single tensors, "0.hidden", and of weights, "0.hidden.weight"
+    # learned: LSQ, a scale for each output channel of the weights; minmax: largest values, a scale for each layer.
+    scheme: str = "learned"
 
     def __post_init__(self) -> None:
         for name in ("bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits"):
             if getattr(self, name) is not None:
                 check_range("quantisation", name, getattr(self, name), BITS[0], BITS[-1])
+        check_choice("quantisation", "scheme", self.scheme, SCHEMES)
+        overrides = dict(self.overrides)
+        for name, bits in overrides.items():
+            check_range("quantisation", f"overrides[{name!r}]", bits, BITS[0], BITS[-1])
+        object.__setattr__(self, "overrides", tuple(sorted(overrides.items())))
 
     @property
     def weights(self) -> int:

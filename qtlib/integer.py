@@ -1,12 +1,14 @@
 """Exact integer inference in NumPy: the definition that hdl/ matches bit for bit.
 
-Codes are int64. A matrix product may run through float BLAS, but only where the proven bound of its partial sums is
-below 2**24 (float32) or 2**53 (float64), so every intermediate is an exactly represented integer.
+Codes are integers held in float64, so that matrix products go through BLAS. That is exact: multiplier, residual and offset of
+a requantisation are folded into one product, whose every partial sum is an integer times ``2**-shift``, and a `Program`
+proves that these integers stay below 2**53. Nothing but the requantisation rounds.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qtlib.program import (
     Codes,
@@ -16,66 +18,67 @@ from qtlib.program import (
     Operation,
     Pool,
     Program,
-    Range,
     Scores,
     Softmax,
     Tensor,
     reciprocal,
 )
 
+Held = NDArray[np.float64]  # integers
 
-def exact_matmul(a: Codes, b: Codes, bound: Range) -> Codes:
-    """Integer matrix product ``a @ b`` through BLAS where the bound of all partial sums proves it exact."""
-    largest = max(bound.high, -bound.low)
-    if largest < 1 << 24:
-        return (a.astype(np.float32) @ b.astype(np.float32)).astype(np.int64)
-    if largest < 1 << 53:
-        return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
-    return a @ b
+TILE = 32  # windows computed together: their tensors stay in the second-level cache
 
 
-def requantise(total: Codes, shift: int, y: Tensor) -> Codes:
-    """The one rounding and the one overflow rule: ``saturate(total >> shift)``; the half is in the offset.
+def requantise(total: Held, y: Tensor) -> Held:
+    """The one rounding and the one overflow rule, in place: ``saturate(floor(total))``; the half is in the offset.
+
+    Args:
+        total: sums divided by ``2**shift``.
 
     Twin: hdl/rtl/requantise.vhd.
     """
-    return np.clip(total >> shift, *y.range)
+    np.floor(total, out=total)
+    return np.clip(total, *y.range, out=total)
 
 
-def linear(op: Linear, program: Program, x: Codes, residual: Codes | None) -> Codes:
+def linear(op: Linear, program: Program, x: Held, residual: Held | None) -> Held:
     """Affine layer on codes with an optional residual. x: [B, n, in], residual: [B, n, out] -> [B, n, out]."""
-    total = exact_matmul(x, op.weight.T, program.accumulator(op)) * op.mult + op.offset
+    unit = 2.0**-op.shift
+    total = (x.reshape(-1, x.shape[-1]) @ (op.weight.T * (op.mult * unit))).reshape(*x.shape[:-1], -1)
+    total += op.offset * unit
     if residual is not None:
-        total += (residual * op.residual_mult) << op.residual_shift
-    return requantise(total, op.shift, program.tensors[op.y])
+        total += residual * ((op.residual_mult << op.residual_shift) * unit)
+    return requantise(total, program.tensors[op.y])
 
 
-def _split_heads(x: Codes, heads: int) -> Codes:
+def _split_heads(x: Held, heads: int) -> Held:
     batch, tokens, features = x.shape
     return x.reshape(batch, tokens, heads, features // heads).transpose(0, 2, 1, 3)  # [B, H, n, d/H]
 
 
-def scores(op: Scores, program: Program, q: Codes, k: Codes) -> Codes:
+def scores(op: Scores, program: Program, q: Held, k: Held) -> Held:
     """Scores of every head. q, k: [B, n, d] -> [B, H, n, n]."""
-    q, k = _split_heads(q, op.heads), _split_heads(k, op.heads)
-    acc = exact_matmul(q, k.swapaxes(-1, -2), program.accumulator(op))
-    return requantise(acc * op.mult + op.offset, op.shift, program.tensors[op.y])
+    unit = 2.0**-op.shift
+    total = (_split_heads(q, op.heads) * (op.mult * unit)) @ _split_heads(k, op.heads).swapaxes(-1, -2)
+    total += op.offset * unit
+    return requantise(total, program.tensors[op.y])
 
 
-def softmax(op: Softmax, x: Codes) -> Codes:
+def softmax(op: Softmax, x: Held) -> Held:
     """Exponentials relative to the row maximum. x: [B, H, n, n] -> the same shape, unsigned. Twin: hdl/rtl/softmax.vhd."""
-    return op.table[x.max(-1, keepdims=True) - x]
+    return op.table.astype(np.float64)[(x.max(-1, keepdims=True) - x).astype(np.intp)]
 
 
-def context(op: Context, program: Program, e: Codes, v: Codes) -> Codes:
+def context(op: Context, program: Program, e: Held, v: Held) -> Held:
     """Weighted mean of v. e: [B, H, n, n], v: [B, n, d] -> [B, n, d]."""
-    acc = exact_matmul(e, _split_heads(v, op.heads), program.accumulator(op))  # [B, H, n, d/H]
-    row = reciprocal(e.sum(-1, keepdims=True), program.tensors[op.x].bits)
-    y = requantise(acc * row + op.offset, op.shift, program.tensors[op.y])
-    return y.transpose(0, 2, 1, 3).reshape(v.shape)
+    unit = 2.0**-op.shift
+    total = e @ _split_heads(v, op.heads)  # [B, H, n, d/H]
+    total *= reciprocal(e.sum(-1, keepdims=True).astype(np.int64), program.tensors[op.x].bits) * unit
+    total += op.offset * unit
+    return requantise(total, program.tensors[op.y]).transpose(0, 2, 1, 3).reshape(v.shape)
 
 
-def apply(op: Operation, program: Program, tensors: dict[str, Codes]) -> Codes:
+def apply(op: Operation, program: Program, tensors: dict[str, Held]) -> Held:
     """Result of one operation from the tensors before it, each with a leading batch axis."""
     x = tensors[op.x]
     if isinstance(op, Linear):
@@ -89,8 +92,33 @@ def apply(op: Operation, program: Program, tensors: dict[str, Codes]) -> Codes:
     if isinstance(op, Pool):
         return x.sum(1)
     if isinstance(op, Head):
-        return exact_matmul(x, op.weight.T, Range(-(1 << 52), 1 << 52)) + op.offset
+        return x @ op.weight.T.astype(np.float64) + op.offset
     raise TypeError(f"integer: no arithmetic for {type(op).__name__}")
+
+
+def _checked(program: Program, codes: Codes) -> Codes:
+    codes = np.asarray(codes)
+    expected = program.input
+    if codes.dtype.kind not in "iu":
+        raise TypeError(f"integer: the input is {codes.dtype}, expected integer codes")
+    if codes.shape[1:] != expected.shape:
+        raise ValueError(
+            f"integer: the input has shape {codes.shape}, expected [batch, {', '.join(map(str, expected.shape))}]"
+        )
+    if codes.size and (codes.min() < expected.range.low or codes.max() > expected.range.high):
+        raise OverflowError(
+            f"integer: input codes span [{codes.min()}, {codes.max()}], outside the "
+            f"[{expected.range.low}, {expected.range.high}] of {expected.bits} bits"
+        )
+    return codes
+
+
+def _trace(program: Program, codes: Held) -> dict[str, Held]:
+    tensors = {name: value[None].astype(np.float64) for name, value in program.constants.items()}
+    tensors[program.input.name] = codes
+    for op in program.operations:
+        tensors[op.y] = apply(op, program, tensors)
+    return tensors
 
 
 def trace(program: Program, codes: Codes) -> dict[str, Codes]:
@@ -105,34 +133,23 @@ def trace(program: Program, codes: Codes) -> dict[str, Codes]:
         ValueError: their shape is not the program's.
         OverflowError: a code does not fit the input width.
     """
-    codes = np.asarray(codes)
-    expected = program.input
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"integer: the input is {codes.dtype}, expected integer codes")
-    if codes.shape[1:] != expected.shape:
-        raise ValueError(
-            f"integer: the input has shape {codes.shape}, expected [batch, {', '.join(map(str, expected.shape))}]"
-        )
-    if codes.size and (codes.min() < expected.range.low or codes.max() > expected.range.high):
-        raise OverflowError(
-            f"integer: input codes span [{codes.min()}, {codes.max()}], outside the "
-            f"[{expected.range.low}, {expected.range.high}] of {expected.bits} bits"
-        )
-    tensors = {name: value[None] for name, value in program.constants.items()} | {expected.name: codes.astype(np.int64)}
-    for op in program.operations:
-        tensors[op.y] = apply(op, program, tensors)
-    return tensors
+    tensors = _trace(program, _checked(program, codes).astype(np.float64))
+    return {name: value.astype(np.int64) for name, value in tensors.items()}
 
 
 def run(program: Program, codes: Codes) -> Codes:
-    """Results of the head, [B, outputs] wide integers; multiply by ``program.output.scale`` for values."""
-    return trace(program, codes)[program.output.name]
+    """Results of the head, [B, outputs] wide integers; multiply by ``program.output.scale`` for values.
+
+    Raises:
+        as `trace`.
+    """
+    held, name = _checked(program, codes).astype(np.float64), program.output.name
+    results = np.empty((len(held), *program.output.shape), np.int64)
+    for start in range(0, len(held), TILE):
+        results[start : start + TILE] = _trace(program, held[start : start + TILE])[name]
+    return results
 
 
-def predict(program: Program, values: np.ndarray, batch: int = 512) -> np.ndarray:
+def predict(program: Program, values: np.ndarray) -> np.ndarray:
     """Values from values: [N, n, m] scaled inputs -> [N, outputs], quantised, run and scaled as a host does it."""
-    pieces = [
-        program.output.values(run(program, program.input.codes(values[start : start + batch])))
-        for start in range(0, len(values), batch)
-    ]
-    return np.concatenate(pieces) if pieces else np.empty((0, *program.output.shape))
+    return program.output.values(run(program, program.input.codes(values)))

@@ -24,7 +24,7 @@ from qtlib.program import (
     Tensor,
     code_range,
 )
-from qtlib.quantise import AttentionPlan, HeadPlan, LinearPlan, QuantisedEncoder, Wire, rounded
+from qtlib.quantise import AttentionPlan, HeadPlan, LinearPlan, QuantisedEncoder, Wire
 
 
 def lower(model: QuantisedEncoder, metadata: dict[str, Any] | None = None) -> Program:
@@ -39,10 +39,10 @@ def lower(model: QuantisedEncoder, metadata: dict[str, Any] | None = None) -> Pr
     """
     with torch.no_grad():
         plans = model.plan()
-        position = _codes(rounded(model.encoder.position.double() / model.position_scale))
+        position = _codes(model.position)
         tensors = _tensors(model, plans["forecast"])
     operations: list[Operation] = []
-    for wire in model.wires():
+    for wire in model.wires:
         plan = plans[wire.y]
         if isinstance(plan, HeadPlan):
             operations.append(Pool(x=wire.x, y="pooled"))
@@ -120,25 +120,20 @@ def _tensors(model: QuantisedEncoder, head: HeadPlan) -> list[Tensor]:
     """All tensors with their shapes, widths and scales."""
     config, quant = model.config, model.quant
     n, d = config.window, config.d_model
-    scales = {name: (scale.item(),) for name, scale in model.scales().items()}
-    attention = (config.heads, n, n)
+    scales = model.scales()
 
-    def codes(name: str, *shape: int, bits: int = quant.bits) -> Tensor:
-        return Tensor(name=name, shape=shape, bits=bits, scale=scales[name], zero_point=model.zero_point(name))
+    def codes(name: str, *shape: int) -> Tensor:
+        bits = quant.input_bits if name == "position" else model.bits[name]
+        return Tensor(name=name, shape=shape, bits=bits, scale=(scales[name],), zero_point=model.zero_point(name))
 
-    tensors = [codes("input", n, config.features, bits=quant.input_bits)]
-    tensors.append(codes("position", n, d, bits=quant.input_bits))
-    tensors.append(codes("embed", n, d, bits=quant.residual))
+    tensors = [codes("input", n, config.features), codes("position", n, d), codes("embed", n, d)]
     for i in range(config.layers):
-        tensors += [codes(f"{i}.q", n, d), codes(f"{i}.k", n, d), codes(f"{i}.scores", *attention)]
+        attention = (config.heads, n, n)
         one = 1.0 / code_range(quant.softmax, signed=False).high  # the largest exponential stands for 1
-        tensors.append(
-            Tensor(name=f"{i}.exponentials", shape=attention, bits=quant.softmax, scale=(one,), signed=False)
-        )
-        tensors += [codes(f"{i}.v", n, d), codes(f"{i}.context", n, d)]
-        tensors.append(codes(f"{i}.attention", n, d, bits=quant.residual))
-        tensors.append(codes(f"{i}.hidden", n, config.ffn_width))
-        tensors.append(codes(f"{i}.output", n, d, bits=quant.residual))
+        exponentials = Tensor(name=f"{i}.exponentials", shape=attention, bits=quant.softmax, scale=(one,), signed=False)
+        tensors += [codes(f"{i}.q", n, d), codes(f"{i}.k", n, d), codes(f"{i}.scores", *attention), exponentials]
+        tensors += [codes(f"{i}.{name}", n, d) for name in ("v", "context", "attention")]
+        tensors += [codes(f"{i}.hidden", n, config.ffn_width), codes(f"{i}.output", n, d)]
     last = tensors[-1]
     summed = Range(n * last.range.low, n * last.range.high)
     tensors.append(Tensor(name="pooled", shape=(d,), bits=summed.bits, scale=(last.scale[0] / n,)))

@@ -43,6 +43,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSErro
 MULT_BITS = 18  # signed; the narrow port of a DSP48E1 (Xilinx UG479, table 1-1)
 ACC_BITS = 25  # signed; its wide port
 RESULT_BITS = 32  # signed; what the host receives
+EXACT_BITS = 53  # integers that a float64 holds exactly: the reference computes in it
 SHIFT_STEP = 4  # shifts are multiples of this, so that few distinct ones occur and the shifter is small
 SHIFT_MAX = 24
 RECIPROCAL_BITS = 16  # the reciprocal of a row sum is floor(2**(e_bits + RECIPROCAL_BITS) / sum)
@@ -237,6 +238,11 @@ class Program:
                 )
         if isinstance(op, (Linear, Scores, Context)) and not 1 <= op.shift <= SHIFT_MAX:
             raise ValueError(f"program: {op.y}: shift={op.shift} is outside 1..{SHIFT_MAX}")
+        if isinstance(op, (Linear, Scores, Context)) and self._largest_sum(op) >= 1 << EXACT_BITS:
+            raise OverflowError(
+                f"program: {op.y}: scaled sums reach {self._largest_sum(op)}, which needs more than the {EXACT_BITS} bits "
+                "that a float64 holds exactly"
+            )
         acc, limit = self.accumulator(op), RESULT_BITS if isinstance(op, (Pool, Head)) else ACC_BITS
         if acc.bits > limit:
             raise OverflowError(
@@ -291,6 +297,20 @@ class Program:
                 int((products.max(0) + extra.max(0) + offset).max()),
             )
         return Range(int((products.min(0) + offset).min()), int((products.max(0) + offset).max()))
+
+    def _largest_sum(self, op: Linear | Scores | Context) -> int:
+        """Bound of every partial sum of accumulator times multiplier, residual and offset, in any order."""
+        acc, offset = self.accumulator(op), int(np.abs(op.offset).max())
+        mult = (
+            int(reciprocal(np.array(self.tensors[op.x].range.high), self.tensors[op.x].bits))
+            if isinstance(op, Context)
+            else int(np.abs(op.mult).max())
+        )
+        extra = 0
+        if isinstance(op, Linear) and op.residual is not None:
+            r = self.tensors[op.residual].range
+            extra = max(r.high, -r.low) * int(np.abs(op.residual_mult).max()) << op.residual_shift
+        return max(acc.high, -acc.low) * mult + extra + offset
 
     @property
     def macs(self) -> int:

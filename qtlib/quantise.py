@@ -1,47 +1,62 @@
 """Quantisation-aware training: the forward pass computes on the integers of the deployed program, nothing else.
 
-Codes are held in float32, where products summed below 2**24 are exact; requantisation runs in float64, exact below
-2**53. So the evaluation of this model and `qtlib.integer` cannot differ. The integers (weight codes, ``mult``,
-``offset``, ``shift``, tables) come from one function, `QuantisedEncoder.plan`, which the forward pass and
-`qtlib.lower` both read. Gradients pass straight through the rounding and stop where a code saturates.
+`QuantisedEncoder.plan` is the one source of every integer (weight codes, ``mult``, ``offset``, ``shift``, tables); the
+forward pass and `qtlib.lower` both read it. In evaluation mode requantisation runs in float64, exact below 2**53, so
+evaluation and `qtlib.integer` cannot differ. A training step rounds the same sums in float32 instead, which is three times
+as fast: a code within about 1e-5 of a tie may then fall to its other side. Gradients pass straight through the rounding and
+stop where a code saturates.
 
-With x = s_x (c_x - z_x), w = s_w c_w and a BatchNorm y = g z + h folded into the linear layer in front of it:
+BatchNorm is folded into the linear layer in front of it once, before training: y = g (x + W c + b) + h becomes a weight
+``g W``, a bias ``g b + h`` and a gain of the residual ``g``, all trained from there. With values x = s_x c_x:
 
-    y / s_y = acc * (g s_w s_x / s_y) + r * (g s_r / s_y) + (g bias + h) / s_y
-              acc * ratio             + r * residual_ratio + bias
+    y / s_y = acc * (s_w s_x / s_y) + r * (gain s_r / s_y) + bias / s_y
+              acc * ratio           + r * residual_ratio   + offset
 
 Scales are learned (LSQ, arXiv 1902.08153) as logarithms, because Adam moves every parameter by about its learning
-rate: a step is then a percentage of a scale of any size.
+rate: a step is then a percentage of a scale of any size. The vectors of all channels of all layers lie behind each other, so
+that a step works on a few long vectors and not on many short ones.
 """
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qtlib.config import QuantConfig
+from qtlib.calibrate import calibrate, calibrate_channels, calibrate_gain, largest_scale, rounded
+from qtlib.config import ModelConfig, QuantConfig
 from qtlib.model import Encoder, merge_heads, split_heads
 from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, code_range
 
 MULT_TOP = code_range(MULT_BITS).high
 SMALLEST_CHANNEL = 1 / 64  # of the layer's largest weight scale: the multiplier of a dead channel still has 11 bits
-CLIPPING = torch.logspace(-1.5, 0, 40, dtype=torch.float64)  # fractions of the largest value tried by the calibration
+MOMENTUM = 0.05  # of the observed largest values, min-max scheme only
+
+
+class Wire(NamedTuple):
+    """A linear layer between two tensors of the program, with the residual and the norm that are fused into it."""
+
+    y: str
+    x: str
+    weight_bits: int
+    residual: str | None
+    block: int  # which matrix of `QuantisedEncoder.weight`
+    rows: slice  # of that matrix
+    channels: slice  # of the vectors of all channels
+    residuals: slice | None  # of the vectors of all channels with a residual
 
 
 class LinearPlan(NamedTuple):
-    """Integers of a linear layer, held in float64, and the real numbers that they stand for."""
+    """Integers of a linear layer, held in float64 and float32; detached."""
 
     weight: Tensor  # [out, in] codes
-    ratio: Tensor  # [out] real; one accumulator step in codes of y
-    bias: Tensor  # [out] real, in codes of y
     mult: Tensor  # [out]
     offset: Tensor  # [out]
     shift: int
-    residual_ratio: Tensor | None = None  # [out] real
     residual_mult: Tensor | None = None  # [out]
     residual_shift: int = 0
 
@@ -54,7 +69,7 @@ class AttentionPlan(NamedTuple):
     mult: int
     offset: int
     shift: int
-    table: Tensor  # [2**bits] exponentials
+    table: Tensor  # [2**bits of the scores] exponentials
     softmax_bits: int
     context_gain: int  # k: context codes are 2**k finer than those of v
     context_offset: int
@@ -62,53 +77,27 @@ class AttentionPlan(NamedTuple):
 
 
 class HeadPlan(NamedTuple):
-    """Integers of the head and the scale of its results."""
+    """Integers of the head and the scale of its results; detached."""
 
     weight: Tensor  # [out, in] codes
     scale: Tensor  # [out] real
-    bias: Tensor  # [out] real value
     offset: Tensor  # [out]
 
 
-def rounded(x: Tensor) -> Tensor:
-    """Nearest integer, half up: the one rounding of the project."""
-    return torch.floor(x + 0.5)
+class Channels(NamedTuple):
+    """What every output channel of every layer multiplies and adds, in codes of its result.
 
-
-def linear_plan(
-    weight: Tensor,
-    ratio: Tensor,
-    bias: Tensor,
-    residual_ratio: Tensor | None = None,
-    *,
-    x_zero: int = 0,
-    y_zero: int = 0,
-) -> LinearPlan:
-    """Choose the integers of a linear layer.
-
-    Args:
-        weight: [out, in] codes.
-        ratio: [out] real size of one accumulator step in codes of y; may be negative.
-        bias: [out] real, in codes of y.
-        residual_ratio: [out] real size of one code of the residual in codes of y.
-        x_zero: zero point of x, folded into the offset exactly as ``-x_zero * sum_i w[o, i] * mult[o]``.
-        y_zero: zero point of y.
-
-    Raises:
-        OverflowError: a ratio is too large for a multiplier, or not finite.
+    C channels, R of them with a residual. The numbers are the integers of the program divided by powers of two, with the
+    gradients of the real numbers that they round.
     """
-    with torch.no_grad():
-        shift = choose_shift(ratio.abs().max().item())
-        one = float(1 << shift)
-        mult = rounded(ratio * one)
-        offset = rounded(bias * one) + (y_zero + 0.5) * one
-        if x_zero:
-            offset -= x_zero * weight.double().sum(1) * mult
-        residual_mult, residual_shift = None, 0
-        if residual_ratio is not None:
-            residual_shift = choose_residual_shift(residual_ratio.abs().max().item(), shift)
-            residual_mult = rounded(residual_ratio * float(1 << (shift - residual_shift)))
-    return LinearPlan(weight, ratio, bias, mult, offset, shift, residual_ratio, residual_mult, residual_shift)
+
+    weight: list[Tensor]  # of each block, [rows, in] float32, weight codes times ratio
+    codes: list[Tensor]  # of each block, [rows, in] float32, weight codes; detached
+    ratio: Tensor  # [C] one step of the accumulator
+    bias: Tensor  # [C]; of the head in values
+    residual_ratio: Tensor  # [R] one code of the residual
+    shift: dict[str, int]  # of each layer but the head
+    residual_shift: dict[str, int]
 
 
 def choose_residual_shift(largest: float, shift: int) -> int:
@@ -134,6 +123,18 @@ def inside(gradient: Tensor, unclamped: Tensor, low: int, high: int) -> Tensor:
     return torch.ops.aten.hardtanh_backward(gradient, unclamped, low - 0.5, high + 0.5)
 
 
+class Exactly(torch.autograd.Function):
+    """The second argument, with the gradient of the first: a number that stands for its rounded self."""
+
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, exact: Tensor) -> Tensor:
+        return exact.view_as(exact)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return gradient, None
+
+
 class QuantiseInput(torch.autograd.Function):
     """Codes of real values, as the host makes them; straight-through gradients."""
 
@@ -152,328 +153,480 @@ class QuantiseInput(torch.autograd.Function):
         return inner.float(), -(inner * scaled).sum(), None, None
 
 
-class QuantiseWeight(torch.autograd.Function):
-    """Codes of weights with a scale for each output channel; straight-through gradients."""
+class ScaledWeight(torch.autograd.Function):
+    """Weight codes times the ratio of their channel; straight-through gradients, those of the scale by LSQ, eq. 3."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, scale: Tensor, top: int) -> Tensor:
-        scaled = weight.double() / scale[:, None]
-        codes = rounded(scaled)
-        ctx.save_for_backward(scaled, scale, codes)
-        ctx.top = top
-        return codes.clamp(-top, top).float()
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, ratio: Tensor, top: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = weight / scale.float()[:, None]
+        codes = torch.minimum(torch.maximum(rounded(scaled), -top), top)  # top: [rows, 1]
+        single = ratio.float()[:, None]
+        ctx.save_for_backward(scaled, codes, scale, single)
+        ctx.mark_non_differentiable(codes)
+        return codes * single, codes
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, scale, codes = ctx.saved_tensors
-        inner = inside(gradient.double(), codes, -ctx.top, ctx.top) / scale[:, None]
-        return inner.float(), -(inner * scaled).sum(1), None
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, codes, scale, single = ctx.saved_tensors
+        off = codes - scaled  # within half a code, unless the weight saturates
+        d_ratio = (gradient * codes).sum(1).double()
+        inner = inside(gradient, off, 0, 0) * (single / scale.float()[:, None])
+        return inner, -(inner * scaled).sum(1).double(), d_ratio, None
 
 
 class LinearCodes(torch.autograd.Function):
-    """Linear layer on codes; forward exactly `qtlib.integer.linear`, backward that of the real expression."""
+    """Linear layer on codes whose multipliers are in its weights, rounded and saturated; for training."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
-        ratio: Tensor,
         bias: Tensor,
         residual: Tensor | None,
-        residual_ratio: Tensor | None,
-        plan: LinearPlan,
-        x_zero: int,
+        gain: Tensor | None,
         low: int,
         high: int,
-    ) -> Tensor:
-        unit = 2.0**-plan.shift  # scaling by a power of two is exact
-        flat = x.flatten(0, 1)  # [B n, in]
-        total = torch.addcmul(plan.offset * unit, (flat @ weight.T).double(), plan.mult * unit)  # [B n, out]
-        total = total.view(*x.shape[:2], -1)
+    ) -> tuple[Tensor, Tensor]:
+        unclamped = torch.addmm(bias, x.flatten(0, 1), weight.T).view(*x.shape[:2], -1)  # [B, n, out]
         if residual is not None:
-            total.addcmul_(residual.double(), plan.residual_mult * (unit * (1 << plan.residual_shift)))
-        unclamped = total.floor_().float()
-        ctx.save_for_backward(x, weight, ratio, residual, residual_ratio, unclamped)
-        ctx.x_zero, ctx.range = x_zero, (low, high)
-        return unclamped.clamp(low, high)
+            unclamped.addcmul_(residual, gain)
+        unclamped.add_(0.5).floor_()
+        ctx.save_for_backward(x, weight, residual, gain, unclamped)
+        ctx.range = low, high
+        ctx.mark_non_differentiable(unclamped)
+        return unclamped.clamp(low, high), unclamped
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, ratio, residual, residual_ratio, unclamped = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, residual, gain, unclamped = ctx.saved_tensors
         gradient = inside(gradient, unclamped, *ctx.range)
         flat = gradient.flatten(0, 1)  # [B n, out]
-        summed = flat.sum(0)
-        outer = flat.T @ x.flatten(0, 1)  # [out, in]
-        if ctx.x_zero:
-            outer.sub_(summed[:, None], alpha=ctx.x_zero)
-        single = ratio.float()
-        d_x = (flat @ (weight * single[:, None])).view_as(x) if ctx.needs_input_grad[0] else None
-        d_weight, d_ratio = outer * single[:, None], (outer * weight).sum(1).double()
-        d_residual = d_residual_ratio = None
+        d_x = (flat @ weight).view_as(x) if ctx.needs_input_grad[0] else None
+        d_residual = d_gain = None
         if residual is not None:
-            d_residual_ratio = (gradient * residual).sum((0, 1)).double()
-            if ctx.needs_input_grad[4]:
-                d_residual = gradient * residual_ratio.float()
-        return d_x, d_weight, d_ratio, summed.double(), d_residual, d_residual_ratio, None, None, None, None
+            d_gain = (gradient * residual).sum((0, 1))
+            if ctx.needs_input_grad[3]:
+                d_residual = gradient * gain
+        return d_x, flat.T @ x.flatten(0, 1), flat.sum(0), d_residual, d_gain, None, None
 
 
 class AttentionCodes(torch.autograd.Function):
-    """Scores, softmax and context on codes; forward exactly `qtlib.integer`, backward that of real attention."""
+    """Scores, softmax and context on codes, for training; backward that of real attention."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        ratio: Tensor,
-        score_scale: Tensor,
-        plan: AttentionPlan,
-        heads: int,
-        bits: int,
-        kept: dict[str, Tensor] | None,
-    ) -> Tensor:
-        low, high = code_range(bits)
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, ratio: Tensor, score_scale: Tensor, plan: AttentionPlan,
+        heads: int, score_range: tuple[int, int], context_range: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         q, k, v = split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)  # [B, H, n, d/H]
-        unit = 2.0**-plan.shift
-        acc = (q @ k.transpose(-1, -2)).double()  # [B, H, n, n]
-        scores = acc.mul_(plan.mult * unit).add_(plan.offset * unit).floor_().float()
-        clamped = scores.clamp(low, high)
+        scores = (q @ k.transpose(-1, -2)).mul_(plan.mult * 2.0**-plan.shift).add_(0.5).floor_()  # [B, H, n, n]
+        clamped = scores.clamp(*score_range)
         difference = (clamped.amax(-1, keepdim=True) - clamped).int()
         exponentials = plan.table.float().index_select(0, difference.flatten()).view_as(scores)
         sums = exponentials.sum(-1, keepdim=True)
-        reciprocal = torch.floor(float(1 << (plan.softmax_bits + RECIPROCAL_BITS)) / sums.double())
-        unit = 2.0**-plan.context_shift
-        total = (exponentials @ v).double().mul_(reciprocal * unit).add_(plan.context_offset * unit)
-        codes = total.floor_().float()
-        ctx.save_for_backward(q, k, v, ratio, score_scale, scores, clamped, exponentials / sums, codes)
-        ctx.gain, ctx.heads, ctx.range = float(1 << plan.context_gain), heads, (low, high)
-        if kept is not None:
-            kept |= {"scores": clamped, "exponentials": exponentials}
-        return merge_heads(codes.clamp(low, high))
+        reciprocal = torch.floor((1 << (plan.softmax_bits + RECIPROCAL_BITS)) / sums)  # small sums make ties common
+        codes = (exponentials @ v).mul_(reciprocal * 2.0**-plan.context_shift).add_(0.5).floor_()
+        p, gain = exponentials / sums, float(1 << plan.context_gain)
+        ctx.save_for_backward(q, k, v, ratio, score_scale, scores, clamped, p, codes)
+        ctx.gain, ctx.heads, ctx.ranges = gain, heads, (score_range, context_range)
+        ctx.mark_non_differentiable(scores)
+        return merge_heads(codes.clamp(*context_range)), scores
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, ratio, score_scale, scores, clamped, p, codes = ctx.saved_tensors
-        gradient = inside(split_heads(gradient, ctx.heads), codes, *ctx.range) * ctx.gain
+        score_range, context_range = ctx.ranges
+        gradient = inside(split_heads(gradient, ctx.heads), codes, *context_range) * ctx.gain
         d_v = p.transpose(-1, -2) @ gradient
         d_p = gradient @ v.transpose(-1, -2)
         d_logit = torch.ops.aten._softmax_backward_data(d_p, p, -1, p.dtype)  # logit = score_scale * score
         d_scale = (d_logit * clamped).sum().double()
-        d_acc = inside(d_logit, scores, *ctx.range) * (score_scale * ratio).float()
+        d_acc = inside(d_logit, scores, *score_range) * (score_scale * ratio).float()
         d_q, d_k = d_acc @ k, d_acc.transpose(-1, -2) @ q
         d_ratio = (d_q * q).sum().double() / ratio
         return merge_heads(d_q), merge_heads(d_k), merge_heads(d_v), d_ratio, d_scale, None, None, None, None
 
 
-class Wire(NamedTuple):
-    """A linear layer between two tensors of the program, with the residual and the norm that are fused into it."""
-
+class _Folded(NamedTuple):
     y: str
     x: str
-    linear: nn.Linear
-    weight_bits: int
+    weight: Tensor
+    bias: Tensor
     residual: str | None = None
-    norm: nn.BatchNorm1d | None = None
+    gain: Tensor | None = None
+
+
+def fold(encoder: Encoder) -> Iterator[_Folded]:
+    """Linear layers in the order of execution, each with the norm behind it folded in (running statistics)."""
+
+    def plain(y: str, x: str, linear: nn.Linear) -> _Folded:
+        return _Folded(y, x, linear.weight.detach(), linear.bias.detach())
+
+    def normed(y: str, x: str, linear: nn.Linear, residual: str, norm: nn.BatchNorm1d) -> _Folded:
+        gain = (norm.weight * (norm.running_var + norm.eps).rsqrt()).detach()
+        bias = gain * (linear.bias - norm.running_mean) + norm.bias
+        return _Folded(y, x, gain[:, None] * linear.weight.detach(), bias.detach(), residual, gain)
+
+    embed = plain("embed", "input", encoder.embed)
+    yield embed._replace(residual="position", gain=torch.ones_like(embed.bias))
+    stream = "embed"
+    for i, layer in enumerate(encoder.layers):
+        for name in ("q", "k", "v"):
+            yield plain(f"{i}.{name}", stream, getattr(layer, name))
+        yield normed(f"{i}.attention", f"{i}.context", layer.o, stream, layer.norm1)
+        yield plain(f"{i}.hidden", f"{i}.attention", layer.ffn1)
+        stream = f"{i}.output"
+        yield normed(stream, f"{i}.hidden", layer.ffn2, f"{i}.attention", layer.norm2)
+    yield plain("forecast", stream, encoder.head)
+
+
+def widths(config: ModelConfig, quant: QuantConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Bits of every tensor of codes, and of the weights of every layer, by the program's names.
+
+    Raises:
+        ValueError: an override names what the model does not have.
+    """
+    tensors = {"input": quant.input_bits, "embed": quant.residual}
+    for i in range(config.layers):
+        tensors |= {f"{i}.{name}": quant.bits for name in ("q", "k", "v", "scores", "context", "hidden")}
+        tensors |= {f"{i}.{name}": quant.residual for name in ("attention", "output")}
+    layers = [name for name in tensors if name.rpartition(".")[2] not in ("input", "scores", "context")]
+    weights = dict.fromkeys(layers, quant.weights) | {"forecast": quant.head_bits}
+    for name, bits in quant.overrides:
+        layer = name.removesuffix(".weight")
+        found, key = (weights, layer) if name.endswith(".weight") else (tensors, name)
+        if key not in found:
+            legal = [*tensors, *(f"{layer}.weight" for layer in weights)]
+            raise ValueError(f"quantisation: overrides name {name!r}; this model has {', '.join(legal)}")
+        found[key] = bits
+    return tensors, weights
 
 
 class QuantisedEncoder(nn.Module):
     """The encoder on codes, trainable.
 
-    BatchNorm keeps the running statistics of the float training and trains gain and bias only: batch statistics would
-    make the folded multipliers depend on the batch, and the device has no batch.
+    BatchNorm keeps the running statistics of the float training: batch statistics would make the folded multipliers
+    depend on the batch, and the device has no batch.
 
     Args:
-        encoder: trained float model; copied.
-        quant: widths of the codes.
+        encoder: trained float model; only read.
+        quant: widths of the codes and the scheme of their scales.
         x: [B, n, m] scaled training windows; the scales are calibrated on them.
+
+    Raises:
+        ValueError: an override names a tensor that the model does not have.
     """
 
-    log_scale: Tensor
+    position: Tensor
     context_gain: Tensor
 
     def __init__(self, encoder: Encoder, quant: QuantConfig, x: Tensor) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(encoder).eval()
+        encoder = encoder.eval()
         self.config, self.quant = encoder.config, quant
-        self.bits = {"input": quant.input_bits, "embed": quant.residual}
-        for i in range(self.config.layers):
-            self.bits |= {f"{i}.{name}": quant.bits for name in ("q", "k", "v", "scores", "hidden")}
-            self.bits |= {f"{i}.{name}": quant.residual for name in ("attention", "output")}
+        self.bits, self.weight_bits = widths(encoder.config, quant)
         self.position_scale = 1.0 / code_range(quant.input_bits).high  # sines reach 1
+        codes = rounded(encoder.position.detach().double() / self.position_scale).float()
+        self.register_buffer("position", codes, persistent=False)  # [n, d]
+        self._lay_out(list(fold(encoder)))
+        self._calibrate(encoder.trace(x))
 
-        real = self.encoder.trace(x)
-        scale = [calibrate(real[name], bits, signed=self.zero_point(name) == 0) for name, bits in self.bits.items()]
-        self.log_scale = nn.Parameter(torch.tensor(scale, dtype=torch.float64).log().float())
-        self.weight_log_scale = nn.ParameterDict(
-            {
-                _key(wire.y): nn.Parameter(calibrate_channels(wire.linear.weight, wire.weight_bits).log().float())
-                for wire in self.wires()
-            }
+    def _lay_out(self, layers: list[_Folded]) -> None:
+        """Put layers of the same input width into one matrix, and the channels of all layers behind each other."""
+        ordered = sorted(layers, key=lambda layer: layer.weight.shape[1])  # stable: q, k and v stay side by side
+        inputs = sorted({layer.weight.shape[1] for layer in layers})
+        wires: dict[str, Wire] = {}
+        rows, channels, residuals = [0] * len(inputs), 0, 0
+        for layer in ordered:
+            block, out = inputs.index(layer.weight.shape[1]), len(layer.bias)
+            with_residual = slice(residuals, residuals + out) if layer.residual else None
+            wires[layer.y] = Wire(
+                y=layer.y,
+                x=layer.x,
+                weight_bits=self.weight_bits[layer.y],
+                residual=layer.residual,
+                block=block,
+                rows=slice(rows[block], rows[block] + out),
+                channels=slice(channels, channels + out),
+                residuals=with_residual,
+            )
+            rows[block], channels = rows[block] + out, channels + out
+            residuals += out if layer.residual else 0
+        self.wires = [wires[layer.y] for layer in layers]  # in the order of execution
+        self._ordered = [wires[layer.y] for layer in ordered]  # in the order of the channels
+        self.weight = nn.ParameterList(
+            torch.cat([layer.weight for layer in ordered if layer.weight.shape[1] == width]) for width in inputs
         )
-        by_name = dict(zip(self.bits, scale))
-        gains = [calibrate_gain(real[f"{i}.context"], by_name[f"{i}.v"], quant.bits) for i in range(self.config.layers)]
+        self.bias = nn.Parameter(torch.cat([layer.bias for layer in ordered]))
+        self.residual_gain = nn.Parameter(torch.cat([layer.gain for layer in ordered if layer.residual]))
+
+        names = [*self._learned(), *(f"{i}.context" for i in range(self.config.layers)), "position", "forecast"]
+        place = {name: index for index, name in enumerate(names)}
+        with_residual = [w for w in self._ordered if w.residual]
+
+        def buffer(name: str, values: Any) -> None:
+            self.register_buffer(name, values, persistent=False)
+
+        buffer("_x_of", torch.tensor([place[w.x] for w in self._ordered for _ in range(*_ends(w.channels))]))
+        buffer("_y_of", torch.tensor([place[w.y] for w in self._ordered for _ in range(*_ends(w.channels))]))
+        buffer("_r_of", torch.tensor([place[w.residual] for w in with_residual for _ in range(*_ends(w.channels))]))
+        buffer("_channel_of", torch.cat([torch.arange(*_ends(w.channels)) for w in with_residual]))
+        buffer("_v_of", torch.tensor([place[f"{i}.v"] for i in range(self.config.layers)]))
+        buffer("_fixed", torch.tensor([self.position_scale, float(self.config.window)], dtype=torch.float64))
+        tops = [float(code_range(w.weight_bits).high) for w in self._ordered for _ in range(*_ends(w.channels))]
+        buffer("_top", torch.tensor(tops))
+        self._starts = [w.channels.start for w in self._ordered]
+        self._sizes = [w.channels.stop - w.channels.start for w in self._ordered]
+        self._residual_starts = [w.residuals.start for w in with_residual]
+        self._residual_sizes = [w.residuals.stop - w.residuals.start for w in with_residual]
+        self._groups = list(self._side_by_side())
+
+    def _side_by_side(self) -> Iterator[list[Wire]]:
+        """Layers that one matrix product can compute in training: q, k and v, where their codes have one width."""
+        waiting = list(self.wires[:-1])
+        while waiting:
+            group = [waiting.pop(0)]
+            while (
+                waiting
+                and waiting[0].x == group[0].x
+                and not (waiting[0].residual or group[0].residual)
+                and self.code_range(waiting[0].y) == self.code_range(group[0].y)
+            ):
+                group.append(waiting.pop(0))
+            yield group
+
+    def _learned(self) -> list[str]:
+        """Tensors with a scale of their own."""
+        return [name for name in self.bits if not name.endswith(".context")]
+
+    def _calibrate(self, real: dict[str, Tensor]) -> None:
+        """Scales from real tensors of the float model."""
+        names, learned = self._learned(), self.quant.scheme == "learned"
+        choose = calibrate if learned else largest_scale
+        scale = {name: choose(real[name], self.bits[name], signed=self.zero_point(name) == 0) for name in names}
+        gains = [
+            calibrate_gain(real[f"{i}.context"], scale[f"{i}.v"], self.bits[f"{i}.context"]) if learned else 0
+            for i in range(self.config.layers)
+        ]
         self.register_buffer("context_gain", torch.tensor(gains))
-        self._scale_gradients({name: real[name][0].numel() for name in self.bits})
-
-    def _scale_gradients(self, sizes: dict[str, int]) -> None:
-        """Divide the gradient of each scale by sqrt(elements * largest code) (LSQ, section 2.2)."""
-        tops = torch.tensor([size * code_range(self.bits[name]).high for name, size in sizes.items()])
-        self.log_scale.register_hook(lambda gradient: gradient * tops.rsqrt())
-        for wire in self.wires():
-            factor = (wire.linear.in_features * code_range(wire.weight_bits).high) ** -0.5
-            self.weight_log_scale[_key(wire.y)].register_hook(lambda gradient, factor=factor: gradient * factor)
-
-    def wires(self) -> list[Wire]:
-        """Linear layers in the order of execution."""
-        encoder, bits = self.encoder, self.quant.weights
-        wires = [Wire("embed", "input", encoder.embed, bits, "position")]
-        stream = "embed"
-        for i, layer in enumerate(encoder.layers):
-            wires += [Wire(f"{i}.{name}", stream, getattr(layer, name), bits) for name in ("q", "k", "v")]
-            wires.append(Wire(f"{i}.attention", f"{i}.context", layer.o, bits, stream, layer.norm1))
-            wires.append(Wire(f"{i}.hidden", f"{i}.attention", layer.ffn1, bits))
-            stream = f"{i}.output"
-            wires.append(Wire(stream, f"{i}.hidden", layer.ffn2, bits, f"{i}.attention", layer.norm2))
-        return [*wires, Wire("forecast", stream, encoder.head, self.quant.head_bits)]
+        values = torch.tensor(list(scale.values()), dtype=torch.float64).log().float()
+        self.log_scale = nn.Parameter(values, requires_grad=learned)
+        if not learned:
+            return
+        channels = [calibrate_channels(self.weight[w.block][w.rows], w.weight_bits) for w in self._ordered]
+        self.weight_log_scale = nn.Parameter(torch.cat(channels).log().float())
+        # The gradient of a scale is divided by sqrt(elements * largest code) (LSQ, section 2.2).
+        elements = torch.tensor([real[name][0].numel() * code_range(self.bits[name]).high for name in names])
+        self.log_scale.register_hook(lambda gradient: gradient * elements.rsqrt().to(gradient))
+        fan_in = torch.cat([
+            torch.full((size,), self.weight[w.block].shape[1]) for w, size in zip(self._ordered, self._sizes, strict=True)
+        ])  # fmt: skip
+        factor = (fan_in * self._top).rsqrt()
+        self.weight_log_scale.register_hook(lambda gradient: gradient * factor.to(gradient))
 
     def zero_point(self, name: str) -> int:
         """Zero point of a tensor: the lowest code for hidden features, so that saturation is the ReLU; else 0."""
-        return code_range(self.quant.bits).low if name.endswith(".hidden") else 0
+        return code_range(self.bits[name]).low if name.endswith(".hidden") else 0
 
-    def scales(self) -> dict[str, Tensor]:
-        """Scale of each tensor of codes, float64, differentiable."""
-        scales = dict(zip(self.bits, self.log_scale.double().exp().unbind()))
-        scales["position"] = torch.tensor(self.position_scale, dtype=torch.float64)
-        for i, gain in enumerate(self.context_gain.tolist()):
-            scales[f"{i}.context"] = scales[f"{i}.v"] * 2.0**-gain
-        return scales
+    def code_range(self, name: str) -> tuple[int, int]:
+        """Smallest and largest code of a tensor less its zero point."""
+        low, high = code_range(self.bits[name])
+        return low - self.zero_point(name), high - self.zero_point(name)
 
+    def _scale_vector(self) -> Tensor:
+        """Scales of all tensors, float64, differentiable: learned, contexts, position; n for the mean in the head."""
+        learned = self.log_scale.double().exp()
+        context = learned.index_select(0, self._v_of) * torch.exp2(-self.context_gain.double())
+        return torch.cat([learned, context, self._fixed])
+
+    def scales(self) -> dict[str, float]:
+        """Scale of each tensor of codes."""
+        names = [*self._learned(), *(f"{i}.context" for i in range(self.config.layers)), "position"]
+        return dict(zip(names, self._scale_vector().tolist()[:-1], strict=True))
+
+    def _weight_scales(self) -> Tensor:
+        """Scale of each channel's weights, [C] float64."""
+        if self.quant.scheme == "minmax":  # one scale for each layer, that of its largest weight
+            rows = torch.cat([block.detach().abs().amax(1) for block in self.weight]).double()
+            return self._spread(_largest(rows, self._starts), self._sizes).clamp_min(1e-8) / self._top
+        scale = self.weight_log_scale.double().exp()
+        return torch.maximum(scale, self._spread(_largest(scale, self._starts) * SMALLEST_CHANNEL, self._sizes))
+
+    def _spread(self, values: np.ndarray, sizes: list[int]) -> Tensor:
+        return torch.from_numpy(np.repeat(np.asarray(values, np.float64), sizes)).to(self.bias.device)
+
+    def channels(self) -> Channels:
+        """Integers of all layers, as what training multiplies and adds.
+
+        Raises:
+            OverflowError: a ratio of scales does not fit a multiplier, or is not finite.
+        """
+        scale, weight_scale = self._scale_vector(), self._weight_scales()
+        per_code = scale.reciprocal().index_select(0, self._y_of)
+        ratio = weight_scale * (scale.index_select(0, self._x_of) * per_code)
+        bias = self.bias.double() * per_code
+        residual = self.residual_gain.double() * (scale[self._r_of] * per_code[self._channel_of])
+        with torch.no_grad():
+            head = self.wires[-1].channels
+            shift = [
+                0 if w.y == "forecast" else choose_shift(largest)
+                for w, largest in zip(self._ordered, _largest(ratio.abs(), self._starts), strict=True)
+            ]
+            with_residual = [(w, s) for w, s in zip(self._ordered, shift, strict=True) if w.residual]
+            largest = _largest(residual.abs(), self._residual_starts)
+            behind = [choose_residual_shift(top, s) for top, (_, s) in zip(largest, with_residual, strict=True)]
+            one = self._spread(np.exp2(shift), self._sizes)
+            lifted = self._spread(
+                np.exp2([s - b for b, (_, s) in zip(behind, with_residual, strict=True)]), self._residual_sizes
+            )
+            exact_ratio, exact_bias = rounded(ratio * one) / one, rounded(bias * one) / one
+            exact_ratio[head], exact_bias[head] = ratio[head], self.bias[head].double()
+            exact_residual = rounded(residual * lifted) / lifted
+        ratio = Exactly.apply(ratio, exact_ratio)
+        weights, start = [], 0
+        for block in self.weight:
+            place = slice(start, start + len(block))
+            weights.append(ScaledWeight.apply(block, weight_scale[place], ratio[place], self._top[place, None]))
+            start = place.stop
+        return Channels(
+            weight=[scaled for scaled, _ in weights],
+            codes=[codes for _, codes in weights],
+            ratio=ratio,
+            bias=Exactly.apply(bias, exact_bias),
+            residual_ratio=Exactly.apply(residual, exact_residual),
+            shift={w.y: s for w, s in zip(self._ordered, shift, strict=True)},
+            residual_shift={w.y: b for b, (w, _) in zip(behind, with_residual, strict=True)},
+        )
+
+    def _attention(self, index: int, scale: Tensor) -> AttentionPlan:
+        names = self._learned()
+        q, k, scores = (scale[names.index(f"{index}.{name}")] for name in ("q", "k", "scores"))
+        ratio = q * k / (scores * math.sqrt(self.config.head_width))
+        shift = choose_shift(ratio.item())
+        bits, gain = self.quant.softmax, int(self.context_gain[index])
+        down = bits + RECIPROCAL_BITS - gain
+        return AttentionPlan(
+            ratio=ratio,
+            score_scale=scores,
+            mult=math.floor(ratio.item() * (1 << shift) + 0.5),
+            offset=1 << (shift - 1),
+            shift=shift,
+            table=exponential_table(scores.item(), bits, 1 << self.bits[f"{index}.scores"]),
+            softmax_bits=bits,
+            context_gain=gain,
+            context_offset=1 << (down - 1),
+            context_shift=down,
+        )
+
+    @torch.no_grad()
     def plan(self) -> dict[str, LinearPlan | AttentionPlan | HeadPlan]:
         """All integers of the program, by the tensor they produce; attention under ``{i}.context``.
 
         Raises:
             OverflowError: a ratio of scales does not fit a multiplier, or is not finite.
         """
-        scales = self.scales()
-        plans: dict[str, LinearPlan | AttentionPlan | HeadPlan] = {}
-        for wire in self.wires():
-            channel = self.weight_log_scale[_key(wire.y)].double().exp()
-            channel = torch.maximum(channel, channel.detach().max() * SMALLEST_CHANNEL)
-            weight = QuantiseWeight.apply(wire.linear.weight, channel, code_range(wire.weight_bits).high)
-            bias = wire.linear.bias.double()
-            if wire.y == "forecast":
-                scale = channel * (scales[wire.x] / self.config.window)
-                plans[wire.y] = HeadPlan(weight, scale, bias, rounded(bias / scale).detach())
+        found, plans = self.channels(), {}
+        for w in self.wires:
+            weight, ratio, bias = found.codes[w.block][w.rows], found.ratio[w.channels], found.bias[w.channels]
+            if w.y == "forecast":
+                plans[w.y] = HeadPlan(weight, ratio, rounded(bias / ratio))
                 continue
-            per_code = 1.0 / scales[wire.y]
-            if wire.norm is not None:
-                gain = wire.norm.weight.double() * (wire.norm.running_var.double() + wire.norm.eps).rsqrt()
-                bias = gain * (bias - wire.norm.running_mean.double()) + wire.norm.bias.double()
-                per_code = gain * per_code
-                bias = bias / scales[wire.y]
-            else:
-                bias = bias * per_code
-            ratio = channel * (scales[wire.x] * per_code)
-            residual = None if wire.residual is None else (scales[wire.residual] * per_code).expand_as(ratio)
-            zeros = {"x_zero": self.zero_point(wire.x), "y_zero": self.zero_point(wire.y)}
-            plans[wire.y] = linear_plan(weight, ratio, bias, residual, **zeros)
-        for i, gain in enumerate(self.context_gain.tolist()):
-            plans[f"{i}.context"] = self._attention_plan(i, gain, scales)
-        return plans
+            one = 2.0 ** found.shift[w.y]
+            mult = ratio * one
+            offset = (
+                bias * one + (self.zero_point(w.y) + 0.5) * one - self.zero_point(w.x) * weight.double().sum(1) * mult
+            )
+            plans[w.y] = LinearPlan(weight, mult, offset, found.shift[w.y])
+            if w.residual:
+                behind = found.residual_shift[w.y]
+                residual_mult = found.residual_ratio[w.residuals] * 2.0 ** (found.shift[w.y] - behind)
+                plans[w.y] = plans[w.y]._replace(residual_mult=residual_mult, residual_shift=behind)
+        scale = self._scale_vector()
+        return plans | {f"{i}.context": self._attention(i, scale) for i in range(self.config.layers)}
 
-    def _attention_plan(self, index: int, gain: int, scales: dict[str, Tensor]) -> AttentionPlan:
-        score_scale = scales[f"{index}.scores"]
-        ratio = scales[f"{index}.q"] * scales[f"{index}.k"] / (score_scale * math.sqrt(self.config.head_width))
-        shift = choose_shift(ratio.item())
-        mult = math.floor(ratio.item() * (1 << shift) + 0.5)
-        bits = self.quant.softmax
-        table = exponential_table(score_scale.item(), bits, 1 << self.quant.bits)
-        down = bits + RECIPROCAL_BITS - gain
-        return AttentionPlan(
-            ratio, score_scale, mult, 1 << (shift - 1), shift, table, bits, gain, 1 << (down - 1), down
-        )
-
-    def forward(self, x: Tensor, kept: dict[str, Tensor] | None = None) -> Tensor:
-        """Forecast scaled targets from scaled inputs as the device does, [B, n, m] -> [B, outputs].
-
-        Every tensor of codes is put into ``kept`` under the program's names; the forecast as a wide integer.
-        """
-        scales, plans = self.scales(), self.plan()
-        position = rounded(self.encoder.position.double() / self.position_scale).float()  # [n, d]
-        codes = {"position": position[None]}
-        codes["input"] = QuantiseInput.apply(x, scales["input"], *code_range(self.quant.input_bits))
-        for wire in self.wires()[:-1]:
-            if wire.x.endswith(".context"):
-                i = wire.x.removesuffix("context")
-                inner = None if kept is None else {}
-                plan = plans[wire.x]
-                codes[wire.x] = AttentionCodes.apply(
-                    *(codes[f"{i}{name}"] for name in ("q", "k", "v")),
-                    plan.ratio, plan.score_scale, plan, self.config.heads, self.quant.bits, inner,
+    def forward(self, x: Tensor) -> Tensor:
+        """Forecast scaled targets from scaled inputs as the device does, [B, n, m] -> [B, outputs]."""
+        if not self.training:
+            return self._evaluate(x)["forecast real"].float()
+        scale, found = self._scale_vector(), self.channels()
+        names = self._learned()
+        bias, residual_ratio = found.bias.float(), found.residual_ratio.float()
+        codes = {"position": self.position[None]}
+        codes["input"] = QuantiseInput.apply(x, scale[names.index("input")], *self.code_range("input"))
+        unclamped = {}
+        for group in self._groups:
+            first, last = group[0], group[-1]
+            if first.x.endswith(".context"):
+                i = first.x.removesuffix("context")
+                plan = self._attention(int(i[:-1]), scale)
+                codes[first.x], unclamped[f"{i}scores"] = AttentionCodes.apply(
+                    codes[f"{i}q"], codes[f"{i}k"], codes[f"{i}v"], plan.ratio, plan.score_scale, plan,
+                    self.config.heads, self.code_range(f"{i}scores"), self.code_range(first.x),
                 )  # fmt: skip
-                codes |= {f"{i}{name}": tensor for name, tensor in (inner or {}).items()}
-            plan, residual = plans[wire.y], None if wire.residual is None else codes[wire.residual]
-            codes[wire.y] = LinearCodes.apply(
-                codes[wire.x], plan.weight, plan.ratio, plan.bias, residual, plan.residual_ratio, plan,
-                self.zero_point(wire.x), *code_range(self.bits[wire.y]),
+            rows = slice(first.rows.start, last.rows.stop)
+            channels = slice(first.channels.start, last.channels.stop)
+            y, free = LinearCodes.apply(
+                codes[first.x], found.weight[first.block][rows], bias[channels],
+                codes[first.residual] if first.residual else None,
+                residual_ratio[first.residuals] if first.residual else None,
+                *self.code_range(first.y),
             )  # fmt: skip
-        pooled = codes[self.wires()[-1].x].double().sum(1)  # [B, d]
-        head = plans["forecast"]
-        acc = pooled @ head.weight.double().T  # [B, outputs]
-        real, exact = acc * head.scale + head.bias, (acc + head.offset) * head.scale
-        if kept is not None:
-            kept |= codes | {"pooled": pooled, "forecast": acc + head.offset}
-        return (real + (exact - real).detach()).float()
+            sizes = [w.rows.stop - w.rows.start for w in group]
+            codes |= zip([w.y for w in group], y.split(sizes, -1), strict=True)
+            unclamped |= zip([w.y for w in group], free.split(sizes, -1), strict=True)
+        if self.quant.scheme == "minmax":
+            self._observe({"input": x / scale[names.index("input")]} | unclamped)
+        head = self.wires[-1]
+        return torch.addmm(bias[head.channels], codes[head.x].sum(1), found.weight[head.block][head.rows].T)
+
+    @torch.no_grad()
+    def _observe(self, unclamped: dict[str, Tensor]) -> None:
+        """Let each scale follow the largest value of its tensor."""
+        for index, name in enumerate(self._learned()):
+            largest = unclamped[name].abs().max().clamp_min(1e-3) / self.code_range(name)[1]
+            self.log_scale[index] += torch.log1p(MOMENTUM * (largest - 1))
+
+    @torch.no_grad()
+    def _evaluate(self, x: Tensor) -> dict[str, Tensor]:
+        """Every tensor of codes under the program's names, exactly; the forecast also in real values."""
+        plans = self.plan()
+        codes = {"position": self.position[None].double()}
+        codes["input"] = QuantiseInput.apply(x, self._scale_vector()[0], *self.code_range("input")).double()
+        for w in self.wires[:-1]:
+            if w.x.endswith(".context"):
+                codes |= self._evaluate_attention(w.x.removesuffix("context"), plans[w.x], codes)
+            plan = plans[w.y]
+            total = (codes[w.x] @ plan.weight.double().T) * plan.mult + plan.offset
+            if w.residual:
+                total += codes[w.residual] * (plan.residual_mult * 2.0**plan.residual_shift)
+            codes[w.y] = (total * 2.0**-plan.shift).floor().clamp(*code_range(self.bits[w.y]))
+        pooled, head = codes[self.wires[-1].x].sum(1), plans["forecast"]  # [B, d]
+        forecast = pooled @ head.weight.double().T + head.offset  # [B, outputs]
+        return codes | {"pooled": pooled, "forecast": forecast, "forecast real": forecast * head.scale}
+
+    def _evaluate_attention(self, i: str, plan: AttentionPlan, codes: dict[str, Tensor]) -> dict[str, Tensor]:
+        q, k, v = (split_heads(codes[f"{i}{name}"], self.config.heads) for name in ("q", "k", "v"))
+        total = (q @ k.transpose(-1, -2)) * plan.mult + plan.offset
+        scores = (total * 2.0**-plan.shift).floor().clamp(*code_range(self.bits[f"{i}scores"]))
+        exponentials = plan.table[(scores.amax(-1, keepdim=True) - scores).long()]
+        reciprocal = (2.0 ** (plan.softmax_bits + RECIPROCAL_BITS) / exponentials.sum(-1, keepdim=True)).floor()
+        total = (exponentials @ v) * reciprocal + plan.context_offset
+        context = (total * 2.0**-plan.context_shift).floor().clamp(*code_range(self.bits[f"{i}context"]))
+        return {f"{i}scores": scores, f"{i}exponentials": exponentials, f"{i}context": merge_heads(context)}
 
     @torch.no_grad()
     def trace(self, x: Tensor) -> dict[str, Tensor]:
         """Every tensor of a run as int64 codes, under the names of the integer program."""
-        kept: dict[str, Tensor] = {}
-        self(x, kept)
-        return {name: codes.long() for name, codes in kept.items()}
+        found = self._evaluate(x)
+        del found["forecast real"]
+        return {name: codes.long() for name, codes in found.items()}
 
 
-def _key(name: str) -> str:
-    return name.replace(".", "_")  # the names of parameters hold no dots
+def _ends(place: slice) -> tuple[int, int]:
+    return place.start, place.stop
 
 
-def calibrate(values: Tensor, bits: int, *, signed: bool = True) -> float:
-    """Scale with the least mean squared error of rounding and saturation.
-
-    Args:
-        values: real values of a tensor over calibration windows.
-        bits: width of its codes.
-        signed: whether codes are symmetric about 0; else all of them stand for values from 0 up.
-    """
-    low, high = code_range(bits, signed)
-    flat = values.detach().double().flatten()
-    flat = flat[:: max(1, len(flat) // 20_000)]
-    largest = flat.abs().max().item() or 1.0
-    scales = largest * CLIPPING / high
-    errors = [(((flat / s).add(0.5).floor().clamp(low, high) * s - flat) ** 2).mean().item() for s in scales]
-    return scales[errors.index(min(errors))].item()
-
-
-def calibrate_channels(weight: Tensor, bits: int) -> Tensor:
-    """Scale of each output channel with the least squared error, [out] float64; weight: [out, in] real."""
-    top = code_range(bits).high
-    w = weight.detach().double()
-    largest = w.abs().amax(1, keepdim=True).clamp_min(1e-8)
-    scales = largest * CLIPPING / top  # [out, candidates]
-    codes = rounded(w[:, :, None] / scales[:, None]).clamp(-top, top)
-    errors = ((codes * scales[:, None] - w[:, :, None]) ** 2).sum(1)
-    return scales.gather(1, errors.argmin(1, keepdim=True))[:, 0]
-
-
-def calibrate_gain(context: Tensor, scale: float, bits: int) -> int:
-    """Largest power of two by which context codes should be finer than codes of v: a mean is smaller than its terms."""
-    low, high = code_range(bits)
-    flat = context.detach().double().flatten()
-
-    def error(gain: int) -> float:
-        step = scale * 2.0**-gain
-        return ((rounded(flat / step).clamp(low, high) * step - flat) ** 2).mean().item()
-
-    return min(range(7), key=error)
+def _largest(values: Tensor, starts: list[int]) -> np.ndarray:
+    """Largest value of each stretch of a vector."""
+    return np.maximum.reduceat(values.detach().cpu().numpy(), starts)

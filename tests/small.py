@@ -37,8 +37,8 @@ def encoder(config: ModelConfig, seed: int = 0) -> Encoder:
 
 
 def quantised(config: ModelConfig, quant: QuantConfig, seed: int = 0) -> QuantisedEncoder:
-    """A calibrated model; scales are moved off their optimum so that tensors saturate now and then."""
-    model = QuantisedEncoder(encoder(config, seed), quant, windows(config, 32))
+    """A calibrated model in evaluation mode; scales are off their optimum so that tensors saturate now and then."""
+    model = QuantisedEncoder(encoder(config, seed), quant, windows(config, 32)).eval()
     with torch.no_grad():
         model.log_scale -= 0.2
     return model

@@ -9,7 +9,7 @@ import pytest
 from qtlib.paths import ROOT
 
 ORDER = (
-    "paths config tools | program integer | data | model quantise lower train | "
+    "paths config tools | program integer | data | model calibrate quantise lower train study | "
     "devices schedule memory resources emit verilog simulate netlist synthesise energy | explore | results figures notebook run __main__"
 )
 GROUPS = [group.split() for group in ORDER.split("|")]

@@ -81,7 +81,7 @@ def requantise(clocks, generics):
         scaled = clock["residual"] * clock["residual_mult"] << residual_shifts[clock["residual_shift"]]
         total = clock["acc"] * clock["mult"] + scaled + clock["offset"]
         y = Tensor(name="y", shape=(), bits=widths[clock["width"]])
-        after["code"] = int(integer.requantise(np.int64(total), shifts[clock["shift"]], y))
+        after["code"] = int(integer.requantise(np.array([total / (1 << shifts[clock["shift"]])]), y)[0])
     return clocks
 
 
