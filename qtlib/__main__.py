@@ -24,6 +24,7 @@ CHOICES = {
     "multiplier": config.MULTIPLIERS,
     **dict.fromkeys(("activations", "weights", "parameters", "tables"), config.MEMORY_TYPES),
 }
+SECTIONS = ("engine", "training", "inference", "ghdl", "verilator", "design")  # of the benchmark
 HELP = {
     "device": "part name",
     "clock_mhz": "clock in MHz",
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     fetch = command("fetch", _fetch, "download or find the raw data and check its SHA-256")
     fetch.add_argument("datasets", nargs="*", metavar="DATASET", help="none: all")
 
+    bench = command("bench", _bench, "measure speed as ratios to named references; writes data/results/benchmark.json")
+    bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none: all")
+
     for name, handler, text in (
         ("estimate", _estimate, "print the clocks and resources of a program by formula"),
         ("emit", _emit, "write the VHDL of a program, with a testbench and test vectors"),
@@ -162,6 +166,14 @@ def _fetch(arguments: argparse.Namespace) -> None:
     # Some sets are for their owners to place in data/raw, so only what was asked for by name must be there.
     if arguments.datasets and absent:
         raise FileNotFoundError(f"fetch: no file, and no download, of {', '.join(absent)}; see data/README.md")
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from qtlib import benchmark
+
+    if unknown := [name for name in arguments.sections if name not in SECTIONS]:
+        raise run.UsageError(f"bench: section {unknown[0]!r} does not exist{run.suggest(unknown[0], SECTIONS)}")
+    print(benchmark.table(benchmark.run(arguments.sections, say=lambda line: print(line, file=sys.stderr, flush=True))))
 
 
 def _estimate(arguments: argparse.Namespace) -> None:
