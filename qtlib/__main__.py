@@ -120,6 +120,8 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hardware: changes clocks and resources, never an output bit")
     hints = typing.get_type_hints(HardwareConfig)
     for field in fields(HardwareConfig):
+        if field.name == "stores":
+            continue
         kinds = [kind for kind in typing.get_args(hints[field.name]) or [hints[field.name]] if kind is not type(None)]
         group.add_argument(
             "--" + field.name.replace("_", "-"),
@@ -128,23 +130,35 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
             choices=CHOICES.get(field.name),
             help=f"{HELP.get(field.name, field.name)} (default: {field.default})",
         )
+    group.add_argument(
+        "--store",
+        action="append",
+        default=[],
+        dest="stores",
+        metavar="NAME=TYPE",
+        help=f"memory type of one store, before that of its kind; repeatable; NAME: {', '.join(config.STORES)}",
+    )
 
 
 def _hardware(arguments: argparse.Namespace) -> HardwareConfig:
-    return HardwareConfig(**{field.name: getattr(arguments, field.name) for field in fields(HardwareConfig)})
+    values = {field.name: getattr(arguments, field.name) for field in fields(HardwareConfig)}
+    return HardwareConfig(
+        **values | {"stores": dict(_pair("hardware: --store", word, "NAME=TYPE") for word in arguments.stores)}
+    )
+
+
+def _pair(option: str, word: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    name, equals, text = word.partition("=")
+    if not equals:
+        raise run.UsageError(f"{option} {word} must be {form}")
+    return name, text
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    parameters = {}
-    for word in arguments.parameters:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise run.UsageError(f"run: -p {word} must be NAME=VALUE")
-        parameters[name] = text
     run.run(
         arguments.stages,
         profile=arguments.profile,
-        parameters=parameters,
+        parameters=dict(_pair("run: -p", word) for word in arguments.parameters),
         first=arguments.first,
         last=arguments.last,
         force=arguments.force,

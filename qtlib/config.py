@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 BITS = range(2, 9)
 NORMS = ("batch",)
 MEMORY_TYPES = ("auto", "block", "distributed")
+# Every store of the engine -> the field of `HardwareConfig` that rules it unless the store is named by itself.
+STORES = {
+    **dict.fromkeys(("input", "activation", "broadcast", "exponential", "reciprocal", "score"), "activations"),
+    **dict.fromkeys(("weight", "head"), "weights"),
+    **dict.fromkeys(("parameter", "position"), "parameters"),
+    "table": "tables",
+}
 MULTIPLIERS = ("auto", "dsp", "lut", "packed")
 
 
@@ -187,8 +195,15 @@ class HardwareConfig:
     weights: str = "auto"
     parameters: str = "auto"
     tables: str = "auto"
+    stores: Mapping[str, str] | tuple[tuple[str, str], ...] = ()  # memory type of single stores; kept as sorted pairs
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stores, Mapping | list | tuple):
+            raise TypeError(f"hardware: stores={self.stores!r} must map names of stores to memory types")
+        object.__setattr__(self, "stores", tuple(sorted(map(tuple, dict(self.stores).items()))))
+        for name, memory_type in self.stores:
+            check_choice("hardware", "store", name, STORES)
+            check_choice("hardware", f"stores[{name!r}]", memory_type, MEMORY_TYPES)
         for name in ("activations", "weights", "parameters", "tables"):
             check_choice("hardware", name, getattr(self, name), MEMORY_TYPES)
         check_choice("hardware", "multiplier", self.multiplier, MULTIPLIERS)
@@ -197,3 +212,7 @@ class HardwareConfig:
                 check_range("hardware", name, getattr(self, name), low, 1024)
         if not self.clock_mhz > 0:
             raise ValueError(f"hardware: clock_mhz={self.clock_mhz} must be above 0")
+
+    def memory_type(self, store: str) -> str:
+        """Memory type of one store of `STORES`: its own choice, else that of its kind."""
+        return dict(self.stores).get(store) or getattr(self, STORES[store])

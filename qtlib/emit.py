@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from qtlib import __version__, integer
-from qtlib.config import HardwareConfig
+from qtlib.config import STORES, HardwareConfig
 from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
 from qtlib.program import Codes, Context, Head, Program, Scores
@@ -147,12 +147,7 @@ def _constants(plan: Schedule) -> list[Constant]:
     }
     lists = {"shifts": plan.shifts, "residual_shifts": plan.residual_shifts, "widths": plan.code_widths}
     lists["weight_segments"] = plan.weight_segments or (plan.weight_words,)
-    styles = {
-        "activation_memory": hardware.activations,
-        "weight_memory": hardware.weights,
-        "parameter_memory": hardware.parameters,
-        "table_memory": hardware.tables,
-    }
+    styles = {f"{store}_memory": hardware.memory_type(store) for store in STORES}
     return [
         *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
         Constant("dsp_macs", "natural", str(plan.dsp_macs)),

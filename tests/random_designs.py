@@ -5,7 +5,7 @@ import random
 
 import small
 
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.schedule import legal_lanes
 
 DRAWS = 12
@@ -43,5 +43,6 @@ def draw(number):
         requantisers=rng.choice([None, *divisors]),
         multiplier=rng.choice(["auto", "dsp", "lut", "packed"]),
         **{name: rng.choice(["auto", "block", "distributed"]) for name in memories},
+        stores={name: rng.choice(["auto", "block", "distributed"]) for name in STORES if number % 2 and rng.random() < 0.3},
     )
     return small.program(model, quant), hardware

@@ -125,6 +125,13 @@ def test_hardware_options_reach_the_config():
     assert made == HardwareConfig(lanes=4, unroll=2, multiplier="packed", clock_mhz=80.0, weights="block")
 
 
+def test_the_memory_type_of_a_store_is_an_option(capsys):
+    words = ["--store", "broadcast=distributed", "--store", "head=block"]
+    assert cli._hardware(options("emit", "x.npz", *words)) == HardwareConfig(stores={"head": "block", "broadcast": "distributed"})
+    assert cli.main(["emit", "x.npz", "--store", "head"]) == 2
+    assert capsys.readouterr().err == "hardware: --store head must be NAME=TYPE\n"
+
+
 def test_a_missing_program_file_is_a_failure(tmp_path, capsys):
     pytest.importorskip("qtlib.resources")
     assert cli.main(["estimate", str(tmp_path / "none.npz")]) == 1

@@ -6,7 +6,7 @@ import pytest
 import small
 
 from qtlib import emit, memory
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.devices import DEVICES
 from qtlib.memory import ROWS, allocate, blocks
 from qtlib.schedule import schedule
@@ -76,3 +76,25 @@ def test_segments_are_powers_of_two_rows_except_the_last():
     *first, last = split.weight_segments
     assert all(words & (words - 1) == 0 for words in first)
     assert split.weight_words - sum(first) == last
+
+
+def test_the_choice_of_a_store_goes_before_that_of_its_kind(large):
+    hardware = HardwareConfig(activations="block", stores={"broadcast": "distributed"})
+    assert (hardware.memory_type("activation"), hardware.memory_type("broadcast")) == ("block", "distributed")
+    placed = memory.stores(schedule(small.program(), hardware))
+    assert [placed[name][0].memory_type for name in ("activation_store", "broadcast_store")] == ["block", "distributed"]
+    after = allocate(schedule(large, HardwareConfig(stores={"broadcast": "block", "head": "block"})))
+    chosen = {name: after.hardware.memory_type(name) for name in ("broadcast", "head", "activation")}
+    assert chosen == {"broadcast": "block", "head": "block", "activation": "distributed"}
+    assert after.block_segments and blocks(after) <= DEVICES["xc7s15"].ramb18
+
+
+def test_equal_choices_of_stores_are_one_config_whatever_their_order_and_form():
+    pairs = {"head": "block", "table": "block"}
+    made = [HardwareConfig(stores=stores) for stores in (pairs, dict(reversed(pairs.items())), [["head", "block"], ["table", "block"]])]
+    assert len(set(made)) == 1
+
+
+def test_every_store_of_the_engine_can_be_chosen():
+    names = {name.removesuffix("_store") for name in memory.stores(schedule(small.program(), HardwareConfig()))}
+    assert names - {"softmax", "unload"} == set(STORES) - {"table"} | {"exponential_tables"}
