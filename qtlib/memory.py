@@ -164,6 +164,71 @@ def allocate(plan: Schedule) -> Schedule:
     return _segmented(spare, available)
 
 
+class Placed(NamedTuple):
+    """One row of the memory table: where a store lies, and why; every number is a formula."""
+
+    store: str
+    words: int
+    bits: int  # of a word
+    copies: int
+    memory_type: str  # block | distributed | constants (in LUTs) | register
+    ramb18: int
+    lut_memory: int  # LUTs that are distributed RAM
+    lut_logic: int  # constants in LUTs; of distributed RAM the selection of its words
+    why: str
+
+    @property
+    def total_bits(self) -> int:
+        """Bits that the store holds."""
+        return self.words * self.bits * self.copies
+
+
+def placement(plan: Schedule) -> list[Placed]:
+    """Where `allocate` puts every memory of a schedule, the largest in block RAM first.
+
+    Args:
+        plan: as `qtlib.schedule.schedule` returns it, so that what was chosen by hand can be told from what was decided.
+    """
+    after = allocate(plan)
+    asked = stores(plan)
+    rows = []
+    for name, found in stores(after).items():
+        for k, memory in enumerate(found):
+            need = mapped(memory)
+            place = (
+                "block"
+                if need.ramb18
+                else "distributed"
+                if need.lut_memory
+                else "constants"
+                if memory.rom
+                else "register"
+            )
+            choice = "fixed" if name == "unload" else asked[name][0].memory_type
+            why = _why(memory, choice, place, name == "weight_store" and bool(after.weight_segments))
+            label = name if len(found) == 1 else f"{name} {k + 1}"
+            numbers = (need.ramb18, need.lut_memory, round(need.lut - need.lut_memory))
+            scaled = (value * memory.copies for value in numbers)
+            rows.append(Placed(label, memory.depth, memory.width, memory.copies, place, *scaled, why))
+    return sorted(rows, key=lambda row: (-row.ramb18, -row.lut_memory, -row.lut_logic))
+
+
+def _why(memory: Memory, asked: str, place: str, segmented: bool) -> str:
+    """The reason for the place of one memory, as a phrase."""
+    if place == "register":
+        return "one word"
+    if segmented:
+        return "fills the block RAM that the other stores leave" if place == "block" else "no block RAM is left for it"
+    if asked != "auto":
+        return "fixed by the engine" if asked == "fixed" else "chosen"
+    if memory.memory_type == "distributed" and mapped(memory._replace(memory_type="auto")).ramb18:
+        return "block RAM is kept for the weights"
+    blocks_needed = block_ram(memory.depth, memory.width)[1] * memory.copies
+    luts = round(mapped(memory._replace(memory_type="distributed")).lut) * memory.copies
+    better, worse = (f"{blocks_needed} RAMB18", f"{luts:,} LUTs")[:: 1 if place == "block" else -1]
+    return f"{better} instead of {worse}"
+
+
 def blocks(plan: Schedule) -> int:
     """RAMB18 of all stores."""
     return sum(mapped(memory).ramb18 * memory.copies for found in stores(plan).values() for memory in found)
