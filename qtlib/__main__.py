@@ -109,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         if name != "estimate":
             sub.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
             sub.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
+        if name == "emit":
+            sub.add_argument(
+                "--oversize", action="store_true", help="emit also what exceeds the device by the estimate"
+            )
         if name == "simulate":
             sub.add_argument("--tool", choices=("ghdl", "verilator"), default="ghdl", help="simulator (default: ghdl)")
             sub.add_argument("--seed", type=int, default=0, help="of random pauses; 0: full speed (default)")
@@ -193,11 +197,13 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _estimate(arguments: argparse.Namespace) -> None:
     from qtlib import program, resources
 
-    _print(resources.estimate(program.load(arguments.program), _hardware(arguments)))
+    loaded, hardware = program.load(arguments.program), _hardware(arguments)
+    _print(resources.estimate(loaded, hardware))
+    resources.check_fit(loaded, hardware)
 
 
 def _emit(arguments: argparse.Namespace) -> None:
-    print(_design(arguments))
+    print(_design(arguments, must_fit=not arguments.oversize))
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
@@ -217,13 +223,13 @@ def _synthesise(arguments: argparse.Namespace) -> None:
     _print(synthesise.synthesise(_design(arguments)))
 
 
-def _design(arguments: argparse.Namespace) -> Path:
+def _design(arguments: argparse.Namespace, *, must_fit: bool = False) -> Path:
     from qtlib import emit, program, simulate
 
     hardware = _hardware(arguments)
     directory = arguments.directory or paths.generated() / f"{arguments.program.stem}_{digest(hardware)}"
     loaded = program.load(arguments.program)
-    emit.emit(loaded, hardware, directory, simulate.stimuli(loaded, arguments.windows))
+    emit.emit(loaded, hardware, directory, simulate.stimuli(loaded, arguments.windows), must_fit=must_fit)
     return directory
 
 

@@ -6,6 +6,7 @@ bit and their hash is the `run_id`. `HardwareConfig` is the implementation half 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -26,9 +27,11 @@ MULTIPLIERS = ("auto", "dsp", "lut", "packed")
 
 
 def check_choice(place: str, name: str, value: Any, legal: Any) -> None:
-    """Raise ValueError unless ``value`` is one of ``legal``; the text lists them."""
+    """Raise ValueError unless ``value`` is one of ``legal``; the text lists them and suggests the closest."""
     if value not in legal:
-        raise ValueError(f"{place}: {name}={value!r} is not one of {', '.join(map(str, legal))}")
+        close = difflib.get_close_matches(str(value).lower(), map(str, legal), n=1)
+        guess = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{place}: {name}={value!r} is not one of {', '.join(map(str, legal))}{guess}")
 
 
 def check_range(place: str, name: str, value: int, low: int, high: int) -> None:

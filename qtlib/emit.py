@@ -17,6 +17,7 @@ from qtlib.config import STORES, HardwareConfig
 from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
 from qtlib.program import Codes, Context, Head, Program, Scores
+from qtlib.resources import check_fit
 from qtlib.schedule import Instruction, Schedule, schedule
 
 RTL = (
@@ -50,7 +51,9 @@ class Memory(NamedTuple):
     words: list[str]
 
 
-def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Codes | None = None) -> Schedule:
+def emit(
+    program: Program, hardware: HardwareConfig, directory: Path, codes: Codes | None = None, *, must_fit: bool = False
+) -> Schedule:
     """Write a self-contained design directory.
 
     Args:
@@ -58,15 +61,21 @@ def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Cod
         hardware: how it is built; never changes an output bit.
         directory: created if needed; files of other names are left alone.
         codes: [B, n, m] input codes of the test vectors; None writes no vectors.
+        must_fit: refuse, before anything is written, a design that exceeds its device by the estimate.
 
     Returns:
         the schedule, with the exact clocks.
 
     Raises:
-        ValueError: the hardware choices are illegal for this program.
+        ValueError: the hardware choices are illegal for this program, or it must fit and does not; the text says what would.
+        NotADirectoryError: ``directory`` is a file.
     """
-    plan = allocate(schedule(program, hardware))
     directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"emit: {directory} is a file; name a folder, or a path that does not exist yet")
+    if must_fit:
+        check_fit(program, hardware)
+    plan = allocate(schedule(program, hardware))
     for name in RTL:
         write_atomic(directory / f"{name}.vhd", (HDL / "rtl" / f"{name}.vhd").read_bytes())
     write_atomic(directory / TESTBENCH, (HDL / "tb" / TESTBENCH).read_bytes())
@@ -85,6 +94,9 @@ def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Cod
     count = 0
     if codes is not None:
         count = write_vectors(program, codes, directory)
+    else:  # those of an earlier program would fail
+        for name in ("stimuli.txt", "expected.txt"):
+            (directory / name).unlink(missing_ok=True)
     write_atomic(directory / "README.md", _readme(plan, count))
     return plan
 
@@ -260,6 +272,7 @@ def _readme(plan: Schedule, count: int) -> str:
         input_zero_point=program.input.zero_point,
         result_bits=plan.widths["result_bits"],
         scales=[repr(s) for s in program.output.scale],
+        sources=" ".join(SOURCES),
         commands=commands,
         vectors=count,
         results=count * program.output.shape[0],

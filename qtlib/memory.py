@@ -147,8 +147,12 @@ def rom_luts(depth: int, width: int, fill: float) -> float:
 def allocate(plan: Schedule) -> Schedule:
     """Settle the memory types of a design, and the packing and the segments of its weight store.
 
-    Nothing here changes an output bit or a clock.
+    Nothing here changes an output bit or a clock. What was chosen by hand is obeyed, also where the device has less.
+
+    Raises:
+        ValueError: an unknown device, or block RAM is asked of a single store that has one word and so becomes a register.
     """
+    _check_single_words(plan)
     budget = device(plan.hardware.device)
     if blocks(plan) <= budget.ramb18:
         return plan
@@ -162,6 +166,17 @@ def allocate(plan: Schedule) -> Schedule:
     if chosen["weight"] == "block" or available <= 0:
         return plan  # chosen by hand: obeyed, and the estimate and the count say by how much it exceeds the device
     return _segmented(spare, available)
+
+
+def _check_single_words(plan: Schedule) -> None:
+    placed = stores(plan)
+    for name, memory_type in plan.hardware.stores:
+        (memory, *_) = placed["exponential_tables" if name == "table" else f"{name}_store"]
+        if memory_type == "block" and memory.depth == 1:
+            raise ValueError(
+                f"memory: stores[{name!r}]='block', but the store has one word of {memory.width} bits, which is a register; "
+                "legal here: auto, distributed"
+            )
 
 
 class Placed(NamedTuple):

@@ -12,6 +12,9 @@ from jinja2 import UndefinedError
 from qtlib import emit, integer, simulate
 from qtlib.config import HardwareConfig
 
+TOO_MUCH_BLOCK_RAM = HardwareConfig(
+    unroll=2, multiplier="lut", **dict.fromkeys(("activations", "weights", "parameters", "tables"), "block")
+)
 FILES = {*emit.SOURCES, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
 
 
@@ -92,3 +95,26 @@ def test_a_copied_design_runs_by_the_commands_of_its_own_readme(design, tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checked 4 results" in (done.stdout + done.stderr)
     assert "checked 4 results" in (copy / "README.md").read_text()
+
+
+def test_a_design_without_vectors_does_not_say_how_to_simulate_them(design):
+    emit.emit(design[0].program, design[0].hardware, design[1])
+    text = (design[1] / "README.md").read_text()
+    assert "ghdl -r" not in text and "0 windows" not in text
+    assert " ".join(emit.SOURCES) in text
+    assert {file.name for file in design[1].iterdir()} == FILES - {"stimuli.txt", "expected.txt"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "design").write_text("mine")
+    text = f"emit: {tmp_path}/design is a file; name a folder, or a path that does not exist yet"
+    with pytest.raises(NotADirectoryError, match=re.escape(text)):
+        emit.emit(small.program(), HardwareConfig(), tmp_path / "design")
+    assert (tmp_path / "design").read_text() == "mine"
+
+
+def test_a_design_that_must_fit_and_does_not_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="resources: the design exceeds an xc7s15 by 7 RAMB18"):
+        emit.emit(small.program(), TOO_MUCH_BLOCK_RAM, tmp_path / "design", must_fit=True)
+    assert not (tmp_path / "design").exists()
+    emit.emit(small.program(), TOO_MUCH_BLOCK_RAM, tmp_path / "design")

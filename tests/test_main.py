@@ -167,3 +167,27 @@ def test_fewer_windows_than_one_are_refused(tmp_path, capsys):
     path = save(small.program(), tmp_path / "small.qtp")
     assert cli.main(["emit", str(path), "--directory", str(tmp_path / "design"), "--windows", "0"]) == 1
     assert "simulate: windows=0 must be at least 1" in capsys.readouterr().err
+
+
+def test_what_exceeds_the_device_is_estimated_and_then_said_and_emitted_only_on_demand(tmp_path, capsys):
+    path = str(save(small.program(), tmp_path / "small.qtp"))
+    words = ["--unroll", "6", "--multiplier", "dsp"]
+    assert cli.main(["estimate", path, *words]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["total"]["dsp"] > 20
+    assert printed.err.startswith("resources: the design exceeds an xc7s15 by ")
+    assert cli.main(["emit", path, "--directory", str(tmp_path / "design"), *words]) == 1
+    assert not (tmp_path / "design").exists()
+    assert cli.main(["emit", path, "--directory", str(tmp_path / "design"), "--oversize", *words]) == 0
+
+
+def test_a_folder_in_the_place_of_a_program_is_named_with_what_is_in_it(tmp_path, capsys):
+    save(small.program(), tmp_path / "small.qtp")
+    assert cli.main(["estimate", str(tmp_path)]) == 1
+    text = f"program: {tmp_path} is a folder; name one program file, such as those in it: small.qtp\n"
+    assert capsys.readouterr().err == text
+
+
+def test_a_misspelt_data_set_gets_a_suggestion(capsys):
+    assert cli.main(["fetch", "pesm"]) == 1
+    assert capsys.readouterr().err.endswith("; did you mean 'pems'?\n")
