@@ -25,6 +25,10 @@ RTL = (
 )  # fmt: skip
 SOURCES = ("qt_pkg.vhd", "design_pkg.vhd", *(f"{name}.vhd" for name in RTL[1:]), "accelerator.vhd")
 TESTBENCH = "tb_accelerator.vhd"
+VENDOR = ("vivado.tcl", "clock.xdc")
+PACKAGE = (
+    "ftgb196-1"  # of every device in `qtlib.devices` (AMD DS180, table of Spartan-7 packages), slowest speed grade
+)
 
 _templates = Environment(
     loader=FileSystemLoader(HDL / "templates"),
@@ -91,6 +95,14 @@ def emit(
     top = _templates.get_template("accelerator.vhd.j2").render(**common, generics=generics, outputs=outputs)
     write_atomic(directory / "accelerator.vhd", top)
     write_atomic(directory / "design.json", json.dumps(describe(plan), indent=1, sort_keys=True) + "\n")
+    vendor = {
+        "part": plan.hardware.device + PACKAGE,
+        "sources": " ".join(SOURCES),
+        "clock_mhz": f"{plan.hardware.clock_mhz:g}",
+        "period": f"{1e3 / plan.hardware.clock_mhz:.3f}",
+    }
+    for name in VENDOR:
+        write_atomic(directory / name, _templates.get_template(f"{name}.j2").render(**common, **vendor))
     count = 0
     if codes is not None:
         count = write_vectors(program, codes, directory)

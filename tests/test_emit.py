@@ -15,7 +15,7 @@ from qtlib.config import HardwareConfig
 TOO_MUCH_BLOCK_RAM = HardwareConfig(
     unroll=2, multiplier="lut", **dict.fromkeys(("activations", "weights", "parameters", "tables"), "block")
 )
-FILES = {*emit.SOURCES, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
+FILES = {*emit.SOURCES, *emit.VENDOR, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
 
 
 def contents(directory):
@@ -118,3 +118,13 @@ def test_a_design_that_must_fit_and_does_not_is_refused_before_anything_is_writt
         emit.emit(small.program(), TOO_MUCH_BLOCK_RAM, tmp_path / "design", must_fit=True)
     assert not (tmp_path / "design").exists()
     emit.emit(small.program(), TOO_MUCH_BLOCK_RAM, tmp_path / "design")
+
+
+def test_the_vendor_script_reads_every_source_and_asks_for_the_part_and_the_clock(tmp_path):
+    emit.emit(small.program(), HardwareConfig(device="xc7s25", clock_mhz=80.0), tmp_path)
+    script, clock = ((tmp_path / name).read_text() for name in emit.VENDOR)
+    assert "set part xc7s25ftgb196-1\n" in script
+    assert f"foreach file {{{' '.join(emit.SOURCES)}}} {{\n  read_vhdl -vhdl2008 $file\n}}" in script
+    steps = re.findall(r"^(synth_design|opt_design|place_design|route_design|report_\w+)", script, re.MULTILINE)
+    assert steps == ["synth_design", "opt_design", "place_design", "route_design", "report_utilization", "report_timing_summary", "report_power"]
+    assert "create_clock -name clk -period 12.500 [get_ports clk]" in clock
