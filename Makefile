@@ -1,5 +1,6 @@
 # make figures   install, run every notebook, write figures/ and data/results/
 # make test      install, run the whole test suite
+# make bench     install, measure speed as ratios, print a table, write data/results/benchmark.json (ten minutes)
 # make lab       install, open JupyterLab on the notebooks
 # make setup     install only; instant the second time
 # make clean     delete what can be computed again (keeps .venv; `make distclean` deletes it too)
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.qtlib-installed
 
 .DELETE_ON_ERROR:
-.PHONY: help figures test lab setup hdl-tools clean distclean
+.PHONY: help figures test bench lab setup hdl-tools clean distclean
 
 help:
 	@sed -n '/^$$/q; s/^# \?//p' Makefile
@@ -30,6 +31,9 @@ figures: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m qtlib bench
 
 lab: setup
 	$(BIN)/python -m jupyterlab notebooks

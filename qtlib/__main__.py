@@ -24,6 +24,7 @@ CHOICES = {
     "multiplier": config.MULTIPLIERS,
     **dict.fromkeys(("activations", "weights", "parameters", "tables"), config.MEMORY_TYPES),
 }
+SECTIONS = ("engine", "training", "inference", "ghdl", "verilator", "design")  # of the benchmark
 HELP = {
     "device": "part name",
     "clock_mhz": "clock in MHz",
@@ -94,11 +95,16 @@ def _parser() -> argparse.ArgumentParser:
     fetch = command("fetch", _fetch, "download or find the raw data and check its SHA-256")
     fetch.add_argument("datasets", nargs="*", metavar="DATASET", help="none: all")
 
+<<<<<<< HEAD
     studies = command("study", _study, "train the missing points of a study and write its table in data/")
     studies.add_argument(
         "name", choices=("precision", "grid"), help="precision: series, schemes and widths; grid: shapes"
     )
     studies.add_argument("--workers", type=int, help="processes (default: one per core)")
+=======
+    bench = command("bench", _bench, "measure speed as ratios to named references; writes data/results/benchmark.json")
+    bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none: all")
+>>>>>>> bench
 
     for name, handler, text in (
         ("estimate", _estimate, "print the clocks and resources of a program by formula"),
@@ -111,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
         if name != "estimate":
             sub.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
             sub.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
+        if name == "emit":
+            sub.add_argument(
+                "--oversize", action="store_true", help="emit also what exceeds the device by the estimate"
+            )
         if name == "simulate":
             sub.add_argument("--tool", choices=("ghdl", "verilator"), default="ghdl", help="simulator (default: ghdl)")
             sub.add_argument("--seed", type=int, default=0, help="of random pauses; 0: full speed (default)")
@@ -122,6 +132,8 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hardware: changes clocks and resources, never an output bit")
     hints = typing.get_type_hints(HardwareConfig)
     for field in fields(HardwareConfig):
+        if field.name == "stores":
+            continue
         kinds = [kind for kind in typing.get_args(hints[field.name]) or [hints[field.name]] if kind is not type(None)]
         group.add_argument(
             "--" + field.name.replace("_", "-"),
@@ -130,23 +142,35 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
             choices=CHOICES.get(field.name),
             help=f"{HELP.get(field.name, field.name)} (default: {field.default})",
         )
+    group.add_argument(
+        "--store",
+        action="append",
+        default=[],
+        dest="stores",
+        metavar="NAME=TYPE",
+        help=f"memory type of one store, before that of its kind; repeatable; NAME: {', '.join(config.STORES)}",
+    )
 
 
 def _hardware(arguments: argparse.Namespace) -> HardwareConfig:
-    return HardwareConfig(**{field.name: getattr(arguments, field.name) for field in fields(HardwareConfig)})
+    values = {field.name: getattr(arguments, field.name) for field in fields(HardwareConfig)}
+    return HardwareConfig(
+        **values | {"stores": dict(_pair("hardware: --store", word, "NAME=TYPE") for word in arguments.stores)}
+    )
+
+
+def _pair(option: str, word: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    name, equals, text = word.partition("=")
+    if not equals:
+        raise run.UsageError(f"{option} {word} must be {form}")
+    return name, text
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    parameters = {}
-    for word in arguments.parameters:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise run.UsageError(f"run: -p {word} must be NAME=VALUE")
-        parameters[name] = text
     run.run(
         arguments.stages,
         profile=arguments.profile,
-        parameters=parameters,
+        parameters=dict(_pair("run: -p", word) for word in arguments.parameters),
         first=arguments.first,
         last=arguments.last,
         force=arguments.force,
@@ -177,14 +201,24 @@ def _fetch(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"fetch: no file, and no download, of {', '.join(absent)}; see data/README.md")
 
 
+def _bench(arguments: argparse.Namespace) -> None:
+    from qtlib import benchmark
+
+    if unknown := [name for name in arguments.sections if name not in SECTIONS]:
+        raise run.UsageError(f"bench: section {unknown[0]!r} does not exist{run.suggest(unknown[0], SECTIONS)}")
+    print(benchmark.table(benchmark.run(arguments.sections, say=lambda line: print(line, file=sys.stderr, flush=True))))
+
+
 def _estimate(arguments: argparse.Namespace) -> None:
     from qtlib import program, resources
 
-    _print(resources.estimate(program.load(arguments.program), _hardware(arguments)))
+    loaded, hardware = program.load(arguments.program), _hardware(arguments)
+    _print(resources.estimate(loaded, hardware))
+    resources.check_fit(loaded, hardware)
 
 
 def _emit(arguments: argparse.Namespace) -> None:
-    print(_design(arguments))
+    print(_design(arguments, must_fit=not arguments.oversize))
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
@@ -204,13 +238,13 @@ def _synthesise(arguments: argparse.Namespace) -> None:
     _print(synthesise.synthesise(_design(arguments)))
 
 
-def _design(arguments: argparse.Namespace) -> Path:
+def _design(arguments: argparse.Namespace, *, must_fit: bool = False) -> Path:
     from qtlib import emit, program, simulate
 
     hardware = _hardware(arguments)
     directory = arguments.directory or paths.generated() / f"{arguments.program.stem}_{digest(hardware)}"
     loaded = program.load(arguments.program)
-    emit.emit(loaded, hardware, directory, simulate.stimuli(loaded, arguments.windows))
+    emit.emit(loaded, hardware, directory, simulate.stimuli(loaded, arguments.windows), must_fit=must_fit)
     return directory
 
 

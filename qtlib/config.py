@@ -6,8 +6,10 @@ bit and their hash is the `run_id`. `HardwareConfig` is the implementation half 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,13 +17,22 @@ BITS = range(2, 9)
 NORMS = ("batch",)
 SCHEMES = ("learned", "minmax")
 MEMORY_TYPES = ("auto", "block", "distributed")
+# Every store of the engine -> the field of `HardwareConfig` that rules it unless the store is named by itself.
+STORES = {
+    **dict.fromkeys(("input", "activation", "broadcast", "exponential", "reciprocal", "score"), "activations"),
+    **dict.fromkeys(("weight", "head"), "weights"),
+    **dict.fromkeys(("parameter", "position"), "parameters"),
+    "table": "tables",
+}
 MULTIPLIERS = ("auto", "dsp", "lut", "packed")
 
 
 def check_choice(place: str, name: str, value: Any, legal: Any) -> None:
-    """Raise ValueError unless ``value`` is one of ``legal``; the text lists them."""
+    """Raise ValueError unless ``value`` is one of ``legal``; the text lists them and suggests the closest."""
     if value not in legal:
-        raise ValueError(f"{place}: {name}={value!r} is not one of {', '.join(map(str, legal))}")
+        close = difflib.get_close_matches(str(value).lower(), map(str, legal), n=1)
+        guess = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{place}: {name}={value!r} is not one of {', '.join(map(str, legal))}{guess}")
 
 
 def check_range(place: str, name: str, value: int, low: int, high: int) -> None:
@@ -196,8 +207,15 @@ class HardwareConfig:
     weights: str = "auto"
     parameters: str = "auto"
     tables: str = "auto"
+    stores: Mapping[str, str] | tuple[tuple[str, str], ...] = ()  # memory type of single stores; kept as sorted pairs
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stores, Mapping | list | tuple):
+            raise TypeError(f"hardware: stores={self.stores!r} must map names of stores to memory types")
+        object.__setattr__(self, "stores", tuple(sorted(map(tuple, dict(self.stores).items()))))
+        for name, memory_type in self.stores:
+            check_choice("hardware", "store", name, STORES)
+            check_choice("hardware", f"stores[{name!r}]", memory_type, MEMORY_TYPES)
         for name in ("activations", "weights", "parameters", "tables"):
             check_choice("hardware", name, getattr(self, name), MEMORY_TYPES)
         check_choice("hardware", "multiplier", self.multiplier, MULTIPLIERS)
@@ -206,3 +224,7 @@ class HardwareConfig:
                 check_range("hardware", name, getattr(self, name), low, 1024)
         if not self.clock_mhz > 0:
             raise ValueError(f"hardware: clock_mhz={self.clock_mhz} must be above 0")
+
+    def memory_type(self, store: str) -> str:
+        """Memory type of one store of `STORES`: its own choice, else that of its kind."""
+        return dict(self.stores).get(store) or getattr(self, STORES[store])

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from qtlib import __version__, integer
-from qtlib.config import HardwareConfig
+from qtlib.config import STORES, HardwareConfig
 from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
 from qtlib.program import Codes, Context, Head, Program, Scores
+from qtlib.resources import check_fit
 from qtlib.schedule import Instruction, Schedule, schedule
 
 RTL = (
@@ -24,6 +25,10 @@ RTL = (
 )  # fmt: skip
 SOURCES = ("qt_pkg.vhd", "design_pkg.vhd", *(f"{name}.vhd" for name in RTL[1:]), "accelerator.vhd")
 TESTBENCH = "tb_accelerator.vhd"
+VENDOR = ("vivado.tcl", "clock.xdc")
+PACKAGE = (
+    "ftgb196-1"  # of every device in `qtlib.devices` (AMD DS180, table of Spartan-7 packages), slowest speed grade
+)
 
 _templates = Environment(
     loader=FileSystemLoader(HDL / "templates"),
@@ -50,7 +55,9 @@ class Memory(NamedTuple):
     words: list[str]
 
 
-def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Codes | None = None) -> Schedule:
+def emit(
+    program: Program, hardware: HardwareConfig, directory: Path, codes: Codes | None = None, *, must_fit: bool = False
+) -> Schedule:
     """Write a self-contained design directory.
 
     Args:
@@ -58,15 +65,21 @@ def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Cod
         hardware: how it is built; never changes an output bit.
         directory: created if needed; files of other names are left alone.
         codes: [B, n, m] input codes of the test vectors; None writes no vectors.
+        must_fit: refuse, before anything is written, a design that exceeds its device by the estimate.
 
     Returns:
         the schedule, with the exact clocks.
 
     Raises:
-        ValueError: the hardware choices are illegal for this program.
+        ValueError: the hardware choices are illegal for this program, or it must fit and does not; the text says what would.
+        NotADirectoryError: ``directory`` is a file.
     """
-    plan = allocate(schedule(program, hardware))
     directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"emit: {directory} is a file; name a folder, or a path that does not exist yet")
+    if must_fit:
+        check_fit(program, hardware)
+    plan = allocate(schedule(program, hardware))
     for name in RTL:
         write_atomic(directory / f"{name}.vhd", (HDL / "rtl" / f"{name}.vhd").read_bytes())
     write_atomic(directory / TESTBENCH, (HDL / "tb" / TESTBENCH).read_bytes())
@@ -82,9 +95,20 @@ def emit(program: Program, hardware: HardwareConfig, directory: Path, codes: Cod
     top = _templates.get_template("accelerator.vhd.j2").render(**common, generics=generics, outputs=outputs)
     write_atomic(directory / "accelerator.vhd", top)
     write_atomic(directory / "design.json", json.dumps(describe(plan), indent=1, sort_keys=True) + "\n")
+    vendor = {
+        "part": plan.hardware.device + PACKAGE,
+        "sources": " ".join(SOURCES),
+        "clock_mhz": f"{plan.hardware.clock_mhz:g}",
+        "period": f"{1e3 / plan.hardware.clock_mhz:.3f}",
+    }
+    for name in VENDOR:
+        write_atomic(directory / name, _templates.get_template(f"{name}.j2").render(**common, **vendor))
     count = 0
     if codes is not None:
         count = write_vectors(program, codes, directory)
+    else:  # those of an earlier program would fail
+        for name in ("stimuli.txt", "expected.txt"):
+            (directory / name).unlink(missing_ok=True)
     write_atomic(directory / "README.md", _readme(plan, count))
     return plan
 
@@ -147,12 +171,7 @@ def _constants(plan: Schedule) -> list[Constant]:
     }
     lists = {"shifts": plan.shifts, "residual_shifts": plan.residual_shifts, "widths": plan.code_widths}
     lists["weight_segments"] = plan.weight_segments or (plan.weight_words,)
-    styles = {
-        "activation_memory": hardware.activations,
-        "weight_memory": hardware.weights,
-        "parameter_memory": hardware.parameters,
-        "table_memory": hardware.tables,
-    }
+    styles = {f"{store}_memory": hardware.memory_type(store) for store in STORES}
     return [
         *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
         Constant("dsp_macs", "natural", str(plan.dsp_macs)),
@@ -265,6 +284,7 @@ def _readme(plan: Schedule, count: int) -> str:
         input_zero_point=program.input.zero_point,
         result_bits=plan.widths["result_bits"],
         scales=[repr(s) for s in program.output.scale],
+        sources=" ".join(SOURCES),
         commands=commands,
         vectors=count,
         results=count * program.output.shape[0],

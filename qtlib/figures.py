@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import seaborn as sns
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from qtlib.memory import Placed
 from qtlib.paths import figures, write_atomic
 
 # Okabe and Ito 2008, "Color Universal Design"; yellow left out because it vanishes in print.
@@ -17,6 +20,83 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 PREVIEW_DPI = 110
+
+RAMB18_BITS = 18_432
+# Components of an estimate and stores of a design in the words of the field.
+LABELS = {
+    "activation_store": "activations",
+    "broadcast_store": "keys, values and residual stream",
+    "capture": "captured sums",
+    "dividers": "reciprocals of the softmax",
+    "exponential_store": "exponentials",
+    "exponential_tables": "table of exponentials",
+    "head_store": "weights of the output layer",
+    "input_store": "input window",
+    "issue": "sequencer",
+    "load": "input port",
+    "multipliers": "multipliers and accumulators",
+    "operands": "operand selection",
+    "parameter_store": "biases and rescaling factors",
+    "position_store": "position encoding",
+    "reciprocal_store": "reciprocals of row sums",
+    "requantisers": "rescaling and rounding",
+    "retire": "write-back",
+    "score_store": "attention scores",
+    "softmax": "softmax control and row maxima",
+    "unload": "output port",
+    "weight_store": "weights",
+}
+
+
+def label(component: str) -> str:
+    """A component or store in the words of the field; ``weight_store 2`` is the second part of the weights."""
+    name, _, part = component.partition(" ")
+    return LABELS.get(name, name) + (f", part {part}" if part else "")
+
+
+def memory_map(rows: Sequence[Placed], ramb18: int, lut_memory: int) -> Figure:
+    """Draw where the stores of a design lie: above every RAMB18 of the device, below the LUTs that are memory or constants.
+
+    Args:
+        rows: from `qtlib.memory.placement`.
+        ramb18, lut_memory: what the device has.
+    """
+    fig, (above, below) = plt.subplots(2, 1, figsize=(7, 4.6), height_ratios=(1.1, 1))
+    colours = {row.store: PALETTE[k % 6] for k, row in enumerate(rows)}
+    hatches = {row.store: ("", "//", "..")[k // 6 % 3] for k, row in enumerate(rows)}
+    at = 0
+    for row in (row for row in rows if row.ramb18):
+        used = 100 * row.total_bits / (row.ramb18 * RAMB18_BITS)
+        places = [at + k + 0.5 for k in range(row.ramb18)]
+        style = {"color": colours[row.store], "hatch": hatches[row.store], "edgecolor": "white", "width": 0.86}
+        above.bar(places, [used] * row.ramb18, label=f"{label(row.store)}: {row.ramb18}, {used:.0f} % full", **style)
+        at += row.ramb18
+    size = max(at, ramb18)
+    above.bar(
+        [k + 0.5 for k in range(size)], [100] * size, width=0.86, facecolor="none", edgecolor="0.5", linewidth=0.8
+    )
+    if at > ramb18:
+        above.axvline(ramb18, color="black", linestyle="--", marker="")
+    above.set(xlim=(0, size), ylim=(0, 105), xticks=[], ylabel="% of the bits used")
+    above.set_xlabel(f"block RAM of 18 kbit: {at} of {ramb18}")
+    above.grid(visible=False, axis="x")
+    soft = [row for row in rows if row.lut_memory or row.lut_logic]
+    for k, row in enumerate(soft):
+        below.barh(k, row.lut_memory, color=PALETTE[0], edgecolor="white", label="memory" if k == 0 else None)
+        below.barh(
+            k, row.lut_logic, left=row.lut_memory, color=PALETTE[4], hatch="//", edgecolor="white", linewidth=0,
+            label="constants, or selection of words" if k == 0 else None,
+        )  # fmt: skip
+    below.set(yticks=range(len(soft)), yticklabels=[label(row.store) for row in soft])
+    below.tick_params(axis="y", labelsize=8)
+    below.invert_yaxis()
+    below.set_xlabel(f"LUTs; {sum(row.lut_memory for row in rows):,} of the {lut_memory:,} that can be memory")
+    below.grid(visible=False, axis="y")
+    if at:
+        above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8, frameon=False)
+    if soft:
+        below.legend(loc="lower right", fontsize=8)
+    return fig
 
 
 def use_style() -> None:

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
+from qtlib.config import STORES
 from qtlib.devices import device
 from qtlib.program import Linear
 from qtlib.schedule import Schedule
@@ -49,38 +50,38 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     outputs = -(-plan.program.output.shape[0] // s.unroll) * s.unroll
     parameter = w["mult_bits"] + w["residual_mult_bits"] + w["offset_bits"]
 
-    def ram(depth: int, width: int, copies: int = 1, memory_type: str = h.activations) -> list[Memory]:
-        return [Memory(depth, width, copies, False, memory_type)]
+    def ram(store: str, depth: int, width: int, copies: int = 1) -> list[Memory]:
+        return [Memory(depth, width, copies, False, h.memory_type(store))]
 
-    def rom(words: tuple[int, ...], width: int, memory_type: str, copies: int = 1) -> list[Memory]:
-        return [Memory(len(words), width, copies, True, memory_type)]
+    def rom(store: str, words: tuple[int, ...], width: int, copies: int = 1) -> list[Memory]:
+        return [Memory(len(words), width, copies, True, h.memory_type(store))]
 
     return {
-        "input_store": ram(plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
-        "activation_store": ram(plan.activation_depth, s.lanes * w["activation_bits"], s.unroll),
-        "broadcast_store": ram(plan.broadcast_depth, s.lanes * w["broadcast_bits"], s.unroll),
-        "exponential_store": ram(s.window * s.groups, s.requantisers * w["exponential_bits"], s.slices),
-        "reciprocal_store": ram(1 << slice_bits, s.requantisers * 17),
-        "score_store": ram(1 << (slice_bits + key_bits), s.requantisers * w["score_bits"]),
+        "input_store": ram("input", plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
+        "activation_store": ram("activation", plan.activation_depth, s.lanes * w["activation_bits"], s.unroll),
+        "broadcast_store": ram("broadcast", plan.broadcast_depth, s.lanes * w["broadcast_bits"], s.unroll),
+        "exponential_store": ram("exponential", s.window * s.groups, s.requantisers * w["exponential_bits"], s.slices),
+        "reciprocal_store": ram("reciprocal", 1 << slice_bits, s.requantisers * 17),
+        "score_store": ram("score", 1 << (slice_bits + key_bits), s.requantisers * w["score_bits"]),
         # Running maxima of the rows, inside the softmax; Yosys chooses for itself.
-        "softmax": ram(1 << slice_bits, s.requantisers * w["score_bits"], memory_type="auto"),
-        "unload": ram(1 << _address_bits(outputs), w["result_bits"], memory_type="distributed"),
+        "softmax": [Memory(1 << slice_bits, s.requantisers * w["score_bits"], 1, False, "auto")],
+        "unload": [Memory(1 << _address_bits(outputs), w["result_bits"], 1, False, "distributed")],
         "weight_store": [
             Memory(
                 words,
                 plan.weight_pack * s.unroll * w["weight_bits"],
                 1,
                 True,
-                "block" if k < plan.block_segments else h.weights,
+                "block" if k < plan.block_segments else h.memory_type("weight"),
             )
             for k, words in enumerate(plan.weight_segments or (plan.weight_words,))
         ],
-        "head_store": rom(plan.head_weights, s.unroll * w["head_bits"], h.weights),
-        "parameter_store": rom(plan.parameters, parameter, h.parameters),
-        "position_store": rom(plan.positions, s.lanes * w["position_bits"], h.parameters),
+        "head_store": rom("head", plan.head_weights, s.unroll * w["head_bits"]),
+        "parameter_store": rom("parameter", plan.parameters, parameter),
+        "position_store": rom("position", plan.positions, s.lanes * w["position_bits"]),
         # Exponentials fall smoothly, so neighbouring words share LUTs.
         "exponential_tables": [
-            rom(plan.exponentials, w["exponential_bits"], h.tables, s.requantisers)[0]._replace(fill=0.9)
+            rom("table", plan.exponentials, w["exponential_bits"], s.requantisers)[0]._replace(fill=0.9)
         ],
     }
 
@@ -146,22 +147,101 @@ def rom_luts(depth: int, width: int, fill: float) -> float:
 def allocate(plan: Schedule) -> Schedule:
     """Settle the memory types of a design, and the packing and the segments of its weight store.
 
-    Nothing here changes an output bit or a clock.
+    Nothing here changes an output bit or a clock. What was chosen by hand is obeyed, also where the device has less.
+
+    Raises:
+        ValueError: an unknown device, or block RAM is asked of a single store that has one word and so becomes a register.
     """
+    _check_single_words(plan)
     budget = device(plan.hardware.device)
     if blocks(plan) <= budget.ramb18:
         return plan
     hardware = plan.hardware
-    kept = {
-        name: "distributed" for name in ("activations", "parameters", "tables") if getattr(hardware, name) == "auto"
-    }
-    spare = replace(plan, hardware=replace(hardware, **kept, weights="distributed"))
+    chosen = {store: hardware.memory_type(store) for store in STORES}
+    settled = {store: "distributed" if kind == "auto" else kind for store, kind in chosen.items()}
+    spare = replace(plan, hardware=replace(hardware, stores=settled | {"weight": "distributed"}))
     available = budget.ramb18 - blocks(spare)
-    if hardware.weights == "distributed":
+    if chosen["weight"] == "distributed":
         return spare
-    if hardware.weights == "block" or available <= 0:
+    if chosen["weight"] == "block" or available <= 0:
         return plan  # chosen by hand: obeyed, and the estimate and the count say by how much it exceeds the device
     return _segmented(spare, available)
+
+
+def _check_single_words(plan: Schedule) -> None:
+    placed = stores(plan)
+    for name, memory_type in plan.hardware.stores:
+        (memory, *_) = placed["exponential_tables" if name == "table" else f"{name}_store"]
+        if memory_type == "block" and memory.depth == 1:
+            raise ValueError(
+                f"memory: stores[{name!r}]='block', but the store has one word of {memory.width} bits, which is a register; "
+                "legal here: auto, distributed"
+            )
+
+
+class Placed(NamedTuple):
+    """One row of the memory table: where a store lies, and why; every number is a formula."""
+
+    store: str
+    words: int
+    bits: int  # of a word
+    copies: int
+    memory_type: str  # block | distributed | constants (in LUTs) | register
+    ramb18: int
+    lut_memory: int  # LUTs that are distributed RAM
+    lut_logic: int  # constants in LUTs; of distributed RAM the selection of its words
+    why: str
+
+    @property
+    def total_bits(self) -> int:
+        """Bits that the store holds."""
+        return self.words * self.bits * self.copies
+
+
+def placement(plan: Schedule) -> list[Placed]:
+    """Where `allocate` puts every memory of a schedule, the largest in block RAM first.
+
+    Args:
+        plan: as `qtlib.schedule.schedule` returns it, so that what was chosen by hand can be told from what was decided.
+    """
+    after = allocate(plan)
+    asked = stores(plan)
+    rows = []
+    for name, found in stores(after).items():
+        for k, memory in enumerate(found):
+            need = mapped(memory)
+            place = (
+                "block"
+                if need.ramb18
+                else "distributed"
+                if need.lut_memory
+                else "constants"
+                if memory.rom
+                else "register"
+            )
+            choice = "fixed" if name == "unload" else asked[name][0].memory_type
+            why = _why(memory, choice, place, name == "weight_store" and bool(after.weight_segments))
+            label = name if len(found) == 1 else f"{name} {k + 1}"
+            numbers = (need.ramb18, need.lut_memory, round(need.lut - need.lut_memory))
+            scaled = (value * memory.copies for value in numbers)
+            rows.append(Placed(label, memory.depth, memory.width, memory.copies, place, *scaled, why))
+    return sorted(rows, key=lambda row: (-row.ramb18, -row.lut_memory, -row.lut_logic))
+
+
+def _why(memory: Memory, asked: str, place: str, segmented: bool) -> str:
+    """The reason for the place of one memory, as a phrase."""
+    if place == "register":
+        return "one word"
+    if segmented:
+        return "fills the block RAM that the other stores leave" if place == "block" else "no block RAM is left for it"
+    if asked != "auto":
+        return "fixed by the engine" if asked == "fixed" else "chosen"
+    if memory.memory_type == "distributed" and mapped(memory._replace(memory_type="auto")).ramb18:
+        return "block RAM is kept for the weights"
+    blocks_needed = block_ram(memory.depth, memory.width)[1] * memory.copies
+    luts = round(mapped(memory._replace(memory_type="distributed")).lut) * memory.copies
+    better, worse = (f"{blocks_needed} RAMB18", f"{luts:,} LUTs")[:: 1 if place == "block" else -1]
+    return f"{better} instead of {worse}"
 
 
 def blocks(plan: Schedule) -> int:

@@ -423,9 +423,14 @@ def load(path: Path) -> Program:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         ValueError: it is not a program, is of another version, or an array is damaged or missing.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"program: {path} is a folder; name one program file, such as those in it: {_programs_in(path)}"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"program: {path} does not exist")
     try:
@@ -453,6 +458,11 @@ def load(path: Path) -> Program:
         if name.startswith("constants/"):
             constants[name.removeprefix("constants/")] = array
     return Program(tensors=tensors, operations=tuple(operations), constants=constants, metadata=header["metadata"])
+
+
+def _programs_in(folder: Path) -> str:
+    names = sorted(file.name for file in folder.glob("*.qtp"))
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") or "it has no .qtp file"
 
 
 def _load_array(archive: zipfile.ZipFile, name: str, digest: str, path: Path) -> Codes:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import NamedTuple
 
-from qtlib.config import HardwareConfig
+from qtlib.config import MULTIPLIERS, STORES, HardwareConfig
+from qtlib.devices import DEVICES, device
 from qtlib.memory import Resources, allocate, mapped, mux, stores
 from qtlib.program import Program
-from qtlib.schedule import Schedule, schedule
+from qtlib.schedule import Schedule, legal_lanes, schedule
 
 BAND = 0.15  # of the LUTs and of the flip-flops of a whole design, on every row of data/knowledge.csv
+
+UNITS = {"lut": "LUTs", "lut_memory": "LUTs as memory", "ff": "flip-flops", "dsp": "DSP blocks", "ramb18": "RAMB18"}
 
 # Instance paths below the top level, the first match wins.
 COMPONENTS = (
@@ -83,6 +87,82 @@ def estimate(program: Program, hardware: HardwareConfig) -> Estimate:
         components[name] = _sum(components.get(name, Resources()), memory)
     total = _sum(*components.values())
     return Estimate("formula", dict(sorted(components.items())), total, plan.latency, plan.interval)
+
+
+def exceeded(found: Estimate, name: str) -> dict[str, tuple[int, int]]:
+    """Resources of which an estimate needs more than a device has: what it needs, and what there is."""
+    budget = device(name)
+    pairs = {kind: (round(getattr(found.total, kind)), getattr(budget, kind)) for kind in UNITS}
+    return {kind: (needed, there) for kind, (needed, there) in pairs.items() if needed > there}
+
+
+def check_fit(program: Program, hardware: HardwareConfig) -> Estimate:
+    """Estimate a design and refuse it where it exceeds its device.
+
+    Raises:
+        ValueError: it does not fit; the text says what is exceeded by how much, and what would fit. Also as `estimate`.
+    """
+    found = estimate(program, hardware)
+    over = exceeded(found, hardware.device)
+    if not over:
+        return found
+    needs = ", ".join(
+        f"{needed - there:,} {UNITS[kind]} ({needed:,} of {there:,})" for kind, (needed, there) in over.items()
+    )
+    ways = [_best(program, groups) for groups in _alternatives(program, hardware)]
+    texts = [f"{_changes(hardware, way)} with {best.clocks:,} clocks" for way, best in filter(None, ways)]
+    advice = f"would fit: {'; or '.join(texts)}" if texts else "no lanes, unroll, multiplier or known device would fit"
+    raise ValueError(
+        f"resources: the design exceeds an {hardware.device} by {needs}, by estimate; it takes {found.clocks:,} clocks; {advice}"
+    )
+
+
+def _alternatives(program: Program, hardware: HardwareConfig) -> tuple[list[list[HardwareConfig]], ...]:
+    """Ways out on the same device, and on the next larger ones; in groups, the least change first."""
+    free = {
+        **dict.fromkeys(sorted(set(STORES.values())), "auto"),
+        "stores": (),
+        "requantisers": None,
+        "multiplier": "auto",
+    }
+    window = program.input.shape[0]
+    lanes = window if hardware.lanes is None else hardware.lanes
+    dial = [
+        (n, u) for n in legal_lanes(window) for u in range(1, n + 1) if n % u == 0 and n * u < lanes * hardware.unroll
+    ]
+    choices = (hardware.multiplier, *MULTIPLIERS)
+    same = [replace(hardware, **{**free, "multiplier": multiplier}) for multiplier in choices]
+    same += [replace(hardware, **free, lanes=hardware.lanes if n == lanes else n, unroll=u) for n, u in dial]
+    budget = device(hardware.device)
+    larger = sorted((found for found in DEVICES.values() if found.lut > budget.lut), key=lambda found: found.lut)
+    others = [[replace(hardware, **more, device=other.name)] for other in larger for more in ({}, free)]
+    return [same], others
+
+
+def _best(program: Program, groups: list[list[HardwareConfig]]) -> tuple[HardwareConfig, Estimate] | None:
+    """Of the first group in which something fits, what takes the fewest clocks; of equals the first."""
+    window = program.input.shape[0]
+    for group in groups:
+        best = None
+        for candidate in group:
+            least = program.macs / ((candidate.lanes or window) * candidate.unroll)
+            if best and least >= best[1].clocks:
+                continue
+            try:
+                found = estimate(program, candidate)
+            except ValueError:  # such as products that are too wide to pack
+                continue
+            if not exceeded(found, candidate.device) and (best is None or found.clocks < best[1].clocks):
+                best = candidate, found
+        if best:
+            return best
+    return None
+
+
+def _changes(before: HardwareConfig, after: HardwareConfig) -> str:
+    """The fields in which two choices differ, with the values of the second."""
+    values = [(field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(before)]
+    return ", ".join(f"{name}={new!r}" for name, old, new in values if new != old)
 
 
 def _sum(*parts: Resources) -> Resources:

@@ -42,13 +42,19 @@ SINGLE = {
 FREE = ("BUFG", "IBUF", "OBUF", "GND", "VCC", "$scopeinfo")
 LATCHES = re.compile(r"LDCE|LDPE|\$_?dlatch.*|\$_?sr.*|\$_?adlatch.*", re.IGNORECASE)
 
-# Instance of a memory -> the choice of `HardwareConfig` that rules it; None: the RTL fixes it.
+# Instance of a memory -> its store in `qtlib.config.STORES`; None: the RTL fixes it.
 STORES = (
-    (r".*(^|/)exponential_slices_n\d+_store", "activations"),
-    (r".*(^|/)(inputs|banks_n\d+_activations|banks_n\d+_broadcasts|reciprocals|score_store)", "activations"),
-    (r".*(^|/)(weight_store(/each_n\d+_segment)?|head_store)", "weights"),
-    (r".*(^|/)(parameter_store|position_store)", "parameters"),
-    (r".*(^|/)rows_n\d+_exponentials", "tables"),
+    (r".*(^|/)inputs", "input"),
+    (r".*(^|/)banks_n\d+_activations", "activation"),
+    (r".*(^|/)banks_n\d+_broadcasts", "broadcast"),
+    (r".*(^|/)exponential_slices_n\d+_store", "exponential"),
+    (r".*(^|/)reciprocals", "reciprocal"),
+    (r".*(^|/)score_store", "score"),
+    (r".*(^|/)weight_store(/each_n\d+_segment)?", "weight"),
+    (r".*(^|/)head_store", "head"),
+    (r".*(^|/)parameter_store", "parameter"),
+    (r".*(^|/)position_store", "position"),
+    (r".*(^|/)rows_n\d+_exponentials", "table"),
     (r".*(^|/)unload/results", None),
 )
 # Yosys has no LUT RAM without a write port; a constant in LUTs is logic.
@@ -197,7 +203,7 @@ def memory_types(text: str, hardware: HardwareConfig, block_segments: int = 0) -
         choice = next((name for pattern, name in STORES if re.fullmatch(pattern, path)), "")
         if choice == "":
             raise ValueError(f"synthesise: the memory {path} is no store that HardwareConfig knows")
-        style = "distributed" if choice is None else getattr(hardware, choice)
+        style = "distributed" if choice is None else hardware.memory_type(choice)
         segment = re.search(r"weight_store/each_n(\d+)_segment$", path)
         if segment and int(segment[1]) <= block_segments:  # GHDL counts from 1
             style = "block"

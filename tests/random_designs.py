@@ -5,7 +5,7 @@ import random
 
 import small
 
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.schedule import legal_lanes
 
 DRAWS = 12
@@ -36,6 +36,8 @@ def draw(number):
     quant = QuantConfig(bits=2 + number % 7, **mixed)
     lanes = rng.choice(legal_lanes(model.window))
     divisors = [count for count in range(1, lanes + 1) if lanes % count == 0]
+    short = ("input", "activation", "broadcast", "exponential", "weight", "head", "parameter", "position")
+    single = {name: ["auto", "distributed"] + ["block"] * (name not in short) for name in STORES}
     memories = ("activations", "weights", "parameters", "tables")
     hardware = HardwareConfig(
         lanes=lanes,
@@ -43,5 +45,7 @@ def draw(number):
         requantisers=rng.choice([None, *divisors]),
         multiplier=rng.choice(["auto", "dsp", "lut", "packed"]),
         **{name: rng.choice(["auto", "block", "distributed"]) for name in memories},
+        # Block RAM for a single store of one word is refused, and these stores may have one.
+        stores={name: rng.choice(types) for name, types in single.items() if number % 2 and rng.random() < 0.3},
     )
     return small.program(model, quant), hardware

@@ -1,26 +1,36 @@
-"""Emit, simulate and synthesise the published shapes and those that did not fit; write data/shapes.csv.
+"""Emit, simulate and synthesise the published shapes and those that did not fit, and simulate the mapped netlists; write data/shapes.csv.
 
-    PYTHONPATH=tests python tests/shapes.py        # skips what the file has; about fifteen minutes in all
+    PYTHONPATH=tests python tests/shapes.py             # skips what the file has, netlist included; about half an hour in all
+    PYTHONPATH=tests python tests/shapes.py 0 4         # only these of CASES
+    PYTHONPATH=tests python tests/shapes.py programs    # netlists of the trained programs, to data/netlists.csv
+
+A row is measured again as a whole where its netlist was not simulated: counts and netlist then belong to the same RTL. After a change of the RTL,
+delete the files.
 
 The weights are random but seeded, so that no training is needed: clocks and memories depend on the shape alone, and LUTs that hold constants
 depend little on their values.
 """
 
 import csv
+import sys
 import tempfile
 from pathlib import Path
 
 import small
 
-from qtlib import paths, simulate, synthesise
+from qtlib import netlist, paths, program, simulate, synthesise
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
 
 FILE = paths.ROOT / "data" / "shapes.csv"
 KEYS = ("window", "d_model", "bits", "features", "layers", "heads", "lanes", "unroll", "requantisers")
 COUNTS = ("lut", "lut_memory", "ff", "dsp", "ramb18")
-COLUMNS = (*KEYS, "latency", "interval", *COUNTS, "fits", "windows", "mismatches", "device", "simulator", "synthesiser")
+COLUMNS = (*KEYS, "latency", "interval", *COUNTS, "fits", "windows", "mismatches", "device", "simulator", "synthesiser", "netlist_windows")
+NETLISTS = paths.ROOT / "data" / "netlists.csv"
+NETLIST_COLUMNS = ("program", "digest", "latency", *COUNTS, "netlist_windows", "mismatches", "device", "simulator", "synthesiser")
 WINDOWS = 20
+NETLIST_WINDOWS = 2
+TIMEOUT = 3600
 CASES = (
     (24, 16, 8, 1, 1, 1, 24, 1, 3),
     (24, 16, 4, 1, 1, 1, 24, 2, 4),
@@ -34,39 +44,73 @@ CASES = (
 )
 
 
+def build(prog, hardware, simulated):
+    """Emit a design, simulate it if asked, count it and simulate the mapped netlist; each raises where a bit or a clock differs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plan = emit(prog, hardware, folder, small.codes(prog, WINDOWS))
+        found = simulate.simulate(folder, tool="verilator") if simulated else None
+        report = synthesise.synthesise(folder, timeout=TIMEOUT)
+        mapped = netlist.check_netlist(folder, windows=NETLIST_WINDOWS, timeout=TIMEOUT)
+    common = {
+        **{name: report["total"][name] for name in COUNTS},
+        "mismatches": 0,
+        "device": report["device"]["name"],
+        "simulator": mapped.version,
+        "synthesiser": report["version"],
+        "netlist_windows": mapped.windows,
+    }
+    return plan, found, common, report["device"]["fits"]
+
+
 def measure(window, d_model, bits, features, layers, heads, lanes, unroll, requantisers):
-    """One row of the file: simulated in every bit, then counted."""
+    """One row of the file: simulated in every bit, counted, and the netlist simulated."""
     shape = ModelConfig(window=window, features=features, d_model=d_model, layers=layers, heads=heads)
-    program = small.program(shape, QuantConfig(bits=bits))
     hardware = HardwareConfig(lanes=lanes, unroll=unroll, requantisers=requantisers)
-    with tempfile.TemporaryDirectory() as folder:
-        plan = emit(program, hardware, Path(folder), small.codes(program, WINDOWS))
-        found = simulate.simulate(Path(folder), tool="verilator")
-        report = synthesise.synthesise(Path(folder), timeout=1800)
+    plan, found, common, fits = build(small.program(shape, QuantConfig(bits=bits)), hardware, simulated=True)
     return {
         **dict(zip(KEYS, (window, d_model, bits, features, layers, heads, lanes, unroll, requantisers), strict=True)),
         "latency": plan.latency,
         "interval": plan.interval,
-        **{name: report["total"][name] for name in COUNTS},
-        "fits": report["device"]["fits"],
+        **common,
+        "fits": fits,
         "windows": found.windows,
-        "mismatches": found.mismatches,
-        "device": report["device"]["name"],
-        "simulator": found.version,
-        "synthesiser": report["version"],
     }
 
 
-def main():
-    rows = list(csv.DictReader(FILE.open(encoding="utf-8"))) if FILE.exists() else []
-    done = {tuple(int(row[key]) for key in KEYS) for row in rows}
-    for case in CASES:
-        if case not in done:
-            rows.append(measure(*case))
-            text = "\n".join(",".join(str(row[name]) for name in COLUMNS) for row in (dict(zip(COLUMNS, COLUMNS, strict=True)), *rows))
-            paths.write_atomic(FILE, text + "\n")
-            print(rows[-1], flush=True)
+def read(file):
+    """Rows of a file; none where there is no file."""
+    return list(csv.DictReader(file.open(encoding="utf-8"))) if file.exists() else []
+
+
+def write(file, columns, rows):
+    """Write all rows, a cell that a row lacks empty."""
+    lines = [columns, *([str(row.get(name, "")) for name in columns] for row in rows)]
+    paths.write_atomic(file, "".join(",".join(line) + "\n" for line in lines))
+
+
+def main(words):
+    if words == ["programs"]:
+        return programs()
+    rows = {tuple(int(row[key]) for key in KEYS): row for row in read(FILE)}
+    for case in [CASES[int(word)] for word in words] or CASES:
+        if not rows.get(case, {}).get("netlist_windows"):
+            rows[case] = measure(*case)
+            write(FILE, COLUMNS, sorted(rows.values(), key=lambda row: CASES.index(tuple(int(row[key]) for key in KEYS))))
+            print(rows[case], flush=True)
+
+
+def programs():
+    """Netlists of the programs that the notebooks trained, on the hardware that they use."""
+    rows = {row["program"]: row for row in read(NETLISTS)}
+    for file in sorted((paths.prepared() / "programs").glob("*.qtp")):
+        prog = program.load(file)
+        if rows.get(file.stem, {}).get("digest") != prog.digest:
+            plan, _, common, _ = build(prog, HardwareConfig(), simulated=False)
+            rows[file.stem] = {"program": file.stem, "digest": prog.digest, "latency": plan.latency, **common}
+            write(NETLISTS, NETLIST_COLUMNS, rows.values())
+            print(rows[file.stem], flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

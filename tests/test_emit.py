@@ -12,7 +12,10 @@ from jinja2 import UndefinedError
 from qtlib import emit, integer, simulate
 from qtlib.config import HardwareConfig
 
-FILES = {*emit.SOURCES, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
+TOO_MUCH_BLOCK_RAM = HardwareConfig(
+    unroll=2, multiplier="lut", **dict.fromkeys(("activations", "weights", "parameters", "tables"), "block")
+)
+FILES = {*emit.SOURCES, *emit.VENDOR, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
 
 
 def contents(directory):
@@ -92,3 +95,36 @@ def test_a_copied_design_runs_by_the_commands_of_its_own_readme(design, tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checked 4 results" in (done.stdout + done.stderr)
     assert "checked 4 results" in (copy / "README.md").read_text()
+
+
+def test_a_design_without_vectors_does_not_say_how_to_simulate_them(design):
+    emit.emit(design[0].program, design[0].hardware, design[1])
+    text = (design[1] / "README.md").read_text()
+    assert "ghdl -r" not in text and "0 windows" not in text
+    assert " ".join(emit.SOURCES) in text
+    assert {file.name for file in design[1].iterdir()} == FILES - {"stimuli.txt", "expected.txt"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "design").write_text("mine")
+    text = f"emit: {tmp_path}/design is a file; name a folder, or a path that does not exist yet"
+    with pytest.raises(NotADirectoryError, match=re.escape(text)):
+        emit.emit(small.program(), HardwareConfig(), tmp_path / "design")
+    assert (tmp_path / "design").read_text() == "mine"
+
+
+def test_a_design_that_must_fit_and_does_not_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="resources: the design exceeds an xc7s15 by 7 RAMB18"):
+        emit.emit(small.program(), TOO_MUCH_BLOCK_RAM, tmp_path / "design", must_fit=True)
+    assert not (tmp_path / "design").exists()
+    emit.emit(small.program(), TOO_MUCH_BLOCK_RAM, tmp_path / "design")
+
+
+def test_the_vendor_script_reads_every_source_and_asks_for_the_part_and_the_clock(tmp_path):
+    emit.emit(small.program(), HardwareConfig(device="xc7s25", clock_mhz=80.0), tmp_path)
+    script, clock = ((tmp_path / name).read_text() for name in emit.VENDOR)
+    assert "set part xc7s25ftgb196-1\n" in script
+    assert f"foreach file {{{' '.join(emit.SOURCES)}}} {{\n  read_vhdl -vhdl2008 $file\n}}" in script
+    steps = re.findall(r"^(synth_design|opt_design|place_design|route_design|report_\w+)", script, re.MULTILINE)
+    assert steps == ["synth_design", "opt_design", "place_design", "route_design", "report_utilization", "report_timing_summary", "report_power"]
+    assert "create_clock -name clk -period 12.500 [get_ports clk]" in clock

@@ -3,9 +3,12 @@ import time
 import matplotlib as mpl
 import numpy as np
 import pytest
+import small
 from matplotlib import pyplot as plt
 
-from qtlib import figures
+from qtlib import figures, memory, resources
+from qtlib.config import HardwareConfig
+from qtlib.schedule import schedule
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +76,29 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_previous_files_whole(folder):
     with pytest.raises(ValueError, match="nonsense"):
         figures.save(fig, "04_error")
     assert first == {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_every_component_and_store_has_a_name_in_the_words_of_the_field():
+    plan = schedule(small.program(), HardwareConfig())
+    assert set(figures.LABELS) == {*resources.quantities(plan), *memory.stores(plan)}
+    assert figures.label("weight_store 2") == "weights, part 2"
+
+
+def test_a_memory_map_shows_every_block_ram_and_the_luts_of_every_store():
+    rows = memory.placement(schedule(small.program(), HardwareConfig(weights="block", activations="block")))
+    fig = figures.memory_map(rows, ramb18=20, lut_memory=2400)
+    above, below = fig.axes
+    blocks = sum(row.ramb18 for row in rows)
+    assert len(above.patches) == blocks + 20
+    assert above.get_xlabel() == f"block RAM of 18 kbit: {blocks} of 20"
+    assert [tick.get_text() for tick in below.get_yticklabels()] == [
+        figures.label(row.store) for row in rows if row.lut_memory or row.lut_logic
+    ]
+
+
+def test_a_memory_map_shows_where_the_device_ends():
+    rows = memory.placement(
+        schedule(small.program(), HardwareConfig(weights="block", activations="block", tables="block"))
+    )
+    fig = figures.memory_map(rows, ramb18=2, lut_memory=2400)
+    assert fig.axes[0].get_xlim()[1] > 2 and list(fig.axes[0].lines[0].get_xdata()) == [2, 2]

@@ -8,7 +8,7 @@ import random_designs
 import small
 
 from qtlib import schedule, simulate, tools
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
 
 pytestmark = pytest.mark.needs_ghdl
@@ -72,6 +72,8 @@ HARDWARE = [
     HardwareConfig(lanes=3, requantisers=1, multiplier="lut", activations="distributed", weights="distributed"),
     HardwareConfig(unroll=2, multiplier="dsp", clock_mhz=50.0, parameters="block", tables="block"),
     HardwareConfig(unroll=6, multiplier="packed", device="xc7s50", activations="block", weights="block"),
+    HardwareConfig(unroll=3, stores={name: ("distributed", "block")[k % 2] for k, name in enumerate(STORES)}),
+    HardwareConfig(lanes=2, stores={name: ("block", "distributed")[k % 2] for k, name in enumerate(STORES)}),
 ]
 
 

@@ -54,7 +54,7 @@ def test_a_range_of_stages_is_passed_on(called):
     [
         (
             ["rnu"],
-            "command 'rnu' does not exist; did you mean 'run'? legal: emit, estimate, fetch, run, simulate, synthesise",
+            "command 'rnu' does not exist; did you mean 'run'? legal: bench, emit, estimate, fetch, run, simulate, synthesise",
         ),
         (["run", "two"], "argument NN: invalid int value: 'two'"),
         (["run", "--forc"], "unrecognized arguments: --forc"),
@@ -125,6 +125,13 @@ def test_hardware_options_reach_the_config():
     assert made == HardwareConfig(lanes=4, unroll=2, multiplier="packed", clock_mhz=80.0, weights="block")
 
 
+def test_the_memory_type_of_a_store_is_an_option(capsys):
+    words = ["--store", "broadcast=distributed", "--store", "head=block"]
+    assert cli._hardware(options("emit", "x.npz", *words)) == HardwareConfig(stores={"head": "block", "broadcast": "distributed"})
+    assert cli.main(["emit", "x.npz", "--store", "head"]) == 2
+    assert capsys.readouterr().err == "hardware: --store head must be NAME=TYPE\n"
+
+
 def test_a_missing_program_file_is_a_failure(tmp_path, capsys):
     pytest.importorskip("qtlib.resources")
     assert cli.main(["estimate", str(tmp_path / "none.npz")]) == 1
@@ -160,3 +167,27 @@ def test_fewer_windows_than_one_are_refused(tmp_path, capsys):
     path = save(small.program(), tmp_path / "small.qtp")
     assert cli.main(["emit", str(path), "--directory", str(tmp_path / "design"), "--windows", "0"]) == 1
     assert "simulate: windows=0 must be at least 1" in capsys.readouterr().err
+
+
+def test_what_exceeds_the_device_is_estimated_and_then_said_and_emitted_only_on_demand(tmp_path, capsys):
+    path = str(save(small.program(), tmp_path / "small.qtp"))
+    words = ["--unroll", "6", "--multiplier", "dsp"]
+    assert cli.main(["estimate", path, *words]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["total"]["dsp"] > 20
+    assert printed.err.startswith("resources: the design exceeds an xc7s15 by ")
+    assert cli.main(["emit", path, "--directory", str(tmp_path / "design"), *words]) == 1
+    assert not (tmp_path / "design").exists()
+    assert cli.main(["emit", path, "--directory", str(tmp_path / "design"), "--oversize", *words]) == 0
+
+
+def test_a_folder_in_the_place_of_a_program_is_named_with_what_is_in_it(tmp_path, capsys):
+    save(small.program(), tmp_path / "small.qtp")
+    assert cli.main(["estimate", str(tmp_path)]) == 1
+    text = f"program: {tmp_path} is a folder; name one program file, such as those in it: small.qtp\n"
+    assert capsys.readouterr().err == text
+
+
+def test_a_misspelt_data_set_gets_a_suggestion(capsys):
+    assert cli.main(["fetch", "pesm"]) == 1
+    assert capsys.readouterr().err.endswith("; did you mean 'pems'?\n")

@@ -1,12 +1,13 @@
 """Where the stores of a design lie; packing and segments keep every weight."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import small
 
-from qtlib import emit, memory
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib import emit, memory, resources
+from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.devices import DEVICES
 from qtlib.memory import ROWS, allocate, blocks
 from qtlib.schedule import schedule
@@ -76,3 +77,52 @@ def test_segments_are_powers_of_two_rows_except_the_last():
     *first, last = split.weight_segments
     assert all(words & (words - 1) == 0 for words in first)
     assert split.weight_words - sum(first) == last
+
+
+def test_the_choice_of_a_store_goes_before_that_of_its_kind(large):
+    hardware = HardwareConfig(activations="block", stores={"broadcast": "distributed"})
+    assert (hardware.memory_type("activation"), hardware.memory_type("broadcast")) == ("block", "distributed")
+    placed = memory.stores(schedule(small.program(), hardware))
+    assert [placed[name][0].memory_type for name in ("activation_store", "broadcast_store")] == ["block", "distributed"]
+    after = allocate(schedule(large, HardwareConfig(stores={"broadcast": "block", "head": "block"})))
+    chosen = {name: after.hardware.memory_type(name) for name in ("broadcast", "head", "activation")}
+    assert chosen == {"broadcast": "block", "head": "block", "activation": "distributed"}
+    assert after.block_segments and blocks(after) <= DEVICES["xc7s15"].ramb18
+
+
+def test_equal_choices_of_stores_are_one_config_whatever_their_order_and_form():
+    pairs = {"head": "block", "table": "block"}
+    made = [HardwareConfig(stores=stores) for stores in (pairs, dict(reversed(pairs.items())), [["head", "block"], ["table", "block"]])]
+    assert len(set(made)) == 1
+
+
+def test_every_store_of_the_engine_can_be_chosen():
+    names = {name.removesuffix("_store") for name in memory.stores(schedule(small.program(), HardwareConfig()))}
+    assert names - {"softmax", "unload"} == set(STORES) - {"table"} | {"exponential_tables"}
+
+
+def test_the_table_of_stores_adds_up_to_the_estimate_and_says_why(large):
+    plan = schedule(large, HardwareConfig())
+    rows = memory.placement(plan)
+    estimated = resources.memories(allocate(plan))
+    assert sum(row.ramb18 for row in rows) == sum(found.ramb18 for found in estimated.values()) == 20
+    assert sum(row.lut_memory for row in rows) == sum(found.lut_memory for found in estimated.values())
+    by_store = {row.store: row for row in rows}
+    first, second, last = (by_store[f"weight_store {k}"] for k in (1, 2, 3))
+    assert (first.words, second.words, first.bits, first.memory_type) == (4096, 1024, 72, "block")
+    assert first.why == "fills the block RAM that the other stores leave"
+    assert (last.memory_type, last.why) == ("constants", "no block RAM is left for it")
+    assert by_store["broadcast_store"].why == "block RAM is kept for the weights"
+    assert by_store["unload"].why == "fixed by the engine"
+    assert by_store["head_store"].why == "7 LUTs instead of 1 RAMB18"  # also where block RAM is plenty
+
+
+def test_the_table_tells_what_synthesis_decides_from_what_was_chosen():
+    rows = memory.placement(schedule(small.program(), HardwareConfig(stores={"broadcast": "block"})))
+    why = {row.store: row.why for row in rows}
+    assert why["broadcast_store"] == "chosen"
+    assert why["input_store"] == "one word"
+    assert re.fullmatch(r"[\d,]+ LUTs instead of \d+ RAMB18", why["score_store"])
+    wide = memory.placement(schedule(small.program(ModelConfig(window=24, d_model=16)), HardwareConfig()))
+    assert re.fullmatch(r"\d RAMB18 instead of [\d,]+ LUTs", wide[0].why)
+    assert [row.ramb18 for row in rows] == sorted((row.ramb18 for row in rows), reverse=True)

@@ -1,15 +1,17 @@
 """Estimates against committed counts of synthesis: the band holds on every design, multipliers and block RAM are exact."""
 
 import math
+import re
 
 import knowledge
 import pytest
 from small import program
 
 from qtlib import resources
-from qtlib.config import HardwareConfig
+from qtlib.config import HardwareConfig, ModelConfig
+from qtlib.emit import emit
 from qtlib.memory import Memory, Resources, block_ram, distributed, mapped
-from qtlib.resources import BAND, COEFFICIENTS, by_component, estimate, quantities
+from qtlib.resources import BAND, COEFFICIENTS, by_component, check_fit, estimate, exceeded, quantities
 from qtlib.schedule import schedule
 
 DESIGNS = knowledge.designs()
@@ -98,3 +100,92 @@ def test_the_parts_of_a_component_are_added():
     found = by_component({"engine/retire/row_n1_requantise": {"lut": 2}, "engine/retire/row_n2_requantise": {"lut": 3}})
     assert found == {"requantisers": {"lut": 5}}
     assert resources.mux(4) == 1
+
+
+ALL_BLOCK = dict.fromkeys(("activations", "weights", "parameters", "tables"), "block")
+
+
+@pytest.mark.parametrize(
+    ("hardware", "text"),
+    [
+        (
+            {"unroll": 2, "multiplier": "lut", **ALL_BLOCK},
+            "resources: the design exceeds an xc7s15 by 7 RAMB18 (27 of 20), by estimate; it takes 509 clocks; would fit: "
+            "activations='auto', weights='auto', parameters='auto', tables='auto' with 509 clocks; or device='xc7s25' with 509 clocks",
+        ),
+        (
+            {"unroll": 6, "multiplier": "dsp"},
+            "resources: the design exceeds an xc7s15 by 28 DSP blocks (48 of 20), by estimate; it takes 293 clocks; would fit: "
+            "unroll=3, multiplier='auto' with 435 clocks; or device='xc7s25' with 293 clocks",
+        ),
+    ],
+    ids=["block-ram", "dsp"],
+)
+def test_what_exceeds_a_device_is_told_by_how_much_and_what_would_fit(hardware, text):
+    clocks = [int(found.replace(",", "")) for found in re.findall(r"([\d,]+) clocks", text)]
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        check_fit(program(), HardwareConfig(**hardware))
+    # What the text promises, taken at its word.
+    changes = [dict(re.findall(r"(\w+)='?(\w+)'?", way)) for way in text.partition("would fit: ")[2].split("; or ")]
+    for change, expected in zip(changes, clocks[1:], strict=True):
+        change = {name: int(value) if value.isdigit() else value for name, value in change.items()}
+        found = check_fit(program(), HardwareConfig(**{**hardware, **change}))
+        assert found.clocks == expected
+
+
+def test_where_nothing_fits_the_text_says_so(monkeypatch):
+    monkeypatch.setattr(resources, "exceeded", lambda *_: {"lut": (9_000, 8_000)})
+    text = "by 1,000 LUTs (9,000 of 8,000), by estimate; it takes 949 clocks; no lanes, unroll, multiplier or known device would fit"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        check_fit(program(ModelConfig(window=6, d_model=8)), HardwareConfig(device="xc7s15"))
+
+
+def test_what_fits_is_estimated_and_nothing_else():
+    found = check_fit(program(), HardwareConfig())
+    assert found == estimate(program(), HardwareConfig())
+    assert exceeded(found, "xc7s15") == {}
+
+
+@pytest.mark.parametrize(
+    ("hardware", "text"),
+    [
+        (
+            {"stores": {"input": "block"}},
+            "memory: stores['input']='block', but the store has one word of 48 bits, which is a register; legal here: auto, distributed",
+        ),
+        ({"device": "xc7s51"}, "hardware: device='xc7s51' is not one of xc7s6, xc7s15, xc7s25, xc7s50; did you mean 'xc7s50'?"),
+        ({"device": "XC7S50"}, "xc7s6, xc7s15, xc7s25, xc7s50; did you mean 'xc7s50'?"),
+        ({"lanes": 4}, "schedule: lanes=4 do not fold a window of 6; legal: 1, 2, 3, 6"),
+        ({"lanes": 3, "unroll": 2}, "schedule: unroll=2 does not divide lanes=3; legal: 1, 3"),
+        (
+            {"lanes": 1, "multiplier": "packed"},
+            "schedule: multiplier='packed' needs two lanes whose operands fit 25 bits together; with lanes=1 and products of 16 bits "
+            "they do not; legal here: auto, dsp, lut",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_illegal_combination_is_refused_before_emission(hardware, text, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        estimate(program(), HardwareConfig(**hardware))
+    with pytest.raises(ValueError, match=re.escape(text)):
+        emit(program(), HardwareConfig(**hardware), tmp_path / "design")
+    assert not (tmp_path / "design").exists()
+
+
+@pytest.mark.parametrize(
+    ("hardware", "text"),
+    [
+        ({"stores": {"brodcast": "block"}}, "exponential, reciprocal, score, weight, head, parameter, position, table; did you mean 'broadcast'?"),
+        ({"stores": {"head": "blok"}}, "hardware: stores['head']='blok' is not one of auto, block, distributed; did you mean 'block'?"),
+        ({"multiplier": "dps"}, "hardware: multiplier='dps' is not one of auto, dsp, lut, packed; did you mean 'dsp'?"),
+    ],
+    ids=["store", "memory-type", "multiplier"],
+)
+def test_a_misspelt_choice_gets_a_suggestion(hardware, text):
+    with pytest.raises(ValueError, match=re.escape(text) + "$"):
+        HardwareConfig(**hardware)
+
+
+def test_block_ram_for_a_kind_of_stores_leaves_those_of_one_word_in_registers():
+    assert estimate(program(), HardwareConfig(activations="block")).components["input_store"].ramb18 == 0

@@ -58,6 +58,18 @@ def test_an_illegal_choice_is_refused_with_the_legal_ones(hardware, text):
         ({"unroll": 0}, ValueError, "hardware: unroll=0 is outside 1..1024"),
         ({"requantisers": -1}, ValueError, "hardware: requantisers=-1 is outside 1..1024"),
         ({"lanes": 2.0}, TypeError, "hardware: lanes=2.0 must be an integer"),
+        (
+            {"stores": {"brodcast": "block"}},
+            ValueError,
+            "hardware: store='brodcast' is not one of input, activation, broadcast, exponential, reciprocal, score, weight, head, "
+            "parameter, position, table",
+        ),
+        (
+            {"stores": {"broadcast": "registers"}},
+            ValueError,
+            "hardware: stores['broadcast']='registers' is not one of auto, block, distributed",
+        ),
+        ({"stores": "broadcast"}, TypeError, "hardware: stores='broadcast' must map names of stores to memory types"),
         ({"clock_mhz": 0}, ValueError, "hardware: clock_mhz=0 must be above 0"),
     ],
 )

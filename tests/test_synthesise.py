@@ -14,7 +14,10 @@ from qtlib.emit import emit
 from qtlib.simulate import Mismatch
 from qtlib.synthesise import Counts, LatchError, add, compare, count, instances, map_verilog, memory_types, script
 
-STYLES = HardwareConfig(lanes=3, activations="distributed", weights="block", parameters="block", tables="distributed")
+STYLES = HardwareConfig(
+    lanes=3, activations="distributed", weights="block", parameters="block", tables="distributed",
+    stores={"broadcast": "block", "position": "distributed"},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,7 @@ def test_every_store_becomes_the_memory_that_was_asked_for(design):
     _, report = design
     entity = report["entities"]
     blocks = {path for path in report["stores"] if entity.get(path, {}).get("ramb18")}
+    assert report["stores"]["engine/banks_n1_broadcasts"] == "block" != report["stores"]["engine/banks_n1_activations"]
     assert blocks == {path for path, style in report["stores"].items() if style == "block"}
     distributed = [path for path in report["stores"] if path.split("/")[-1] in ("score_store", "banks_n1_activations")]
     assert all(entity[path]["lut_memory"] for path in distributed)

@@ -61,9 +61,16 @@ entity engine is
     parameters : words_t;
     positions : words_t;
     exponentials : words_t;
+    input_memory : string;
     activation_memory : string;
+    broadcast_memory : string;
+    exponential_memory : string;
+    reciprocal_memory : string;
+    score_memory : string;
     weight_memory : string;
+    head_memory : string;
     parameter_memory : string;
+    position_memory : string;
     table_memory : string
   );
   port (
@@ -213,7 +220,7 @@ begin
     (others => '0');
 
   inputs : entity work.ram
-    generic map (width => lane_count * input_bits, depth => input_depth, memory_type => activation_memory)
+    generic map (width => lane_count * input_bits, depth => input_depth, memory_type => input_memory)
     port map (clk, load_valid, load_address, load_data, input_address, input_word);
 
   banks : for u in 0 to unroll - 1 generate
@@ -242,7 +249,7 @@ begin
       generic map (
         width => lane_count * broadcast_bits,
         depth => broadcast_depth,
-        memory_type => activation_memory
+        memory_type => broadcast_memory
       )
       port map (
         clk => clk,
@@ -267,7 +274,7 @@ begin
     port map (clk, weight_address, w_place, weight_word);
 
   head_store : entity work.rom
-    generic map (width => unroll * head_bits, depth => head_weights'length, contents => head_weights, memory_type => weight_memory)
+    generic map (width => unroll * head_bits, depth => head_weights'length, contents => head_weights, memory_type => head_memory)
     port map (clk, head_address, head_word);
 
   parameter_store : entity work.rom
@@ -280,7 +287,7 @@ begin
     port map (clk, parameter_address(address_bits(parameters'length) - 1 downto 0), parameter_data);
 
   position_store : entity work.rom
-    generic map (width => lane_count * position_bits, depth => positions'length, contents => positions, memory_type => parameter_memory)
+    generic map (width => lane_count * position_bits, depth => positions'length, contents => positions, memory_type => position_memory)
     port map (clk, position_address(address_bits(positions'length) - 1 downto 0), position_data);
 
   -- One memory per slice of lanes, because the exponentials arrive slice by slice.
@@ -290,7 +297,7 @@ begin
   begin
     write_valid <= exponential_valid when exponential_part = s else '0';
     store : entity work.ram
-      generic map (width => slice_bits, depth => window * groups, memory_type => activation_memory)
+      generic map (width => slice_bits, depth => window * groups, memory_type => exponential_memory)
       port map (
         clk => clk,
         write_valid => write_valid,
@@ -305,7 +312,7 @@ begin
     generic map (
       width => requantisers * 17,
       depth => 2 ** address_bits(slices * groups),
-      memory_type => activation_memory
+      memory_type => reciprocal_memory
     )
     port map (
       clk => clk,
@@ -483,7 +490,7 @@ begin
       total_bits => total_bits,
       table_count => exponentials'length / 2 ** score_bits,
       tables => exponentials,
-      score_memory => activation_memory,
+      score_memory => score_memory,
       table_memory => table_memory
     )
     port map (

@@ -64,12 +64,17 @@ begin
     constant words_here : positive := segment_depths(s);
     signal address : unsigned(address_bits(words_here) - 1 downto 0);
   begin
+    whole : if segments = 1 generate
+      address <= read_address;
+    end generate;
     -- Outside the segment its first word is read, which is always legal. Integers, because GHDL 2.0 cuts a bound of all
     -- address bits to 0 in Verilog.
-    address <=
-      resize(read_address - first, address_bits(words_here))
-        when to_integer(read_address) >= first and to_integer(read_address) < first + words_here else
-      (others => '0');
+    part : if segments > 1 generate
+      address <=
+        resize(read_address - first, address_bits(words_here))
+          when to_integer(read_address) >= first and to_integer(read_address) < first + words_here else
+        (others => '0');
+    end generate;
     segment : entity work.rom
       generic map (
         width => pack * width,

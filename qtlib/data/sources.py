@@ -6,6 +6,7 @@ generator of `qtlib.data.synthetic`, which is announced and labelled.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 import os
@@ -223,8 +224,10 @@ NAMES = tuple(DATASETS)
 
 def _source(name: str) -> Source:
     if name not in DATASETS:
+        close = difflib.get_close_matches(name, DATASETS, n=1)
+        guess = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"data: dataset={name!r} is not one of {', '.join(DATASETS)}; or give a path that ends in .csv"
+            f"data: dataset={name!r} is not one of {', '.join(DATASETS)}; or give a path that ends in .csv{guess}"
         )
     return DATASETS[name]
 
