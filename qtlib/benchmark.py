@@ -162,7 +162,6 @@ def training(size: Size) -> Iterator[Row]:
                 optimiser = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
                 return lambda: [_step(model, optimiser, x, y, "benchmark") for _ in range(size.steps)]
 
-            # The quantised model holds its encoder, and each needs weights of its own.
             actions = {"float": steps(_models(config, 8)[0]), "quantised": steps(_models(config, 8)[1])}
             found = timed(actions, size.repetitions)
             what = f"quantised training, d={width}, batch {size.training_batch}"
@@ -171,20 +170,19 @@ def training(size: Size) -> Iterator[Row]:
 
 def inference(size: Size) -> Iterator[Row]:
     """The integer reference in NumPy against the float model in torch, scaled values in and forecasts out."""
-    from qtlib.train import _one_thread, forecast
+    from qtlib.train import forecast
 
     config = ModelConfig(window=size.window, d_model=size.d_model)
     x = np.random.default_rng(0).standard_normal((size.batch, config.window, config.features)).astype(np.float32)
     encoder = _models(config, 8)[0]
     program = example(size.window, size.d_model, 8)
-    with _one_thread():
-        actions = {
-            "float": lambda: forecast(encoder, x, size.batch),
-            "integer": lambda: integer.predict(program, x, size.batch),
-        }
-        found = timed(actions, 3 * size.repetitions)
+    actions = {
+        "float": lambda: forecast(encoder, x, size.batch),
+        "integer": lambda: integer.predict(program, x),
+    }
+    found = timed(actions, 3 * size.repetitions)
     what = f"integer reference, n={size.window}, d={size.d_model}, batch {size.batch}"
-    yield compared(what, size.batch, "windows/s", found["integer"], "float model in torch, one thread", found["float"])
+    yield compared(what, size.batch, "windows/s", found["integer"], "float model in torch", found["float"])
 
 
 def _reference(program: Program, size: Size) -> list[float]:
