@@ -12,6 +12,7 @@ from qtlib.program import (
     Codes,
     Context,
     Head,
+    LayerNorm,
     Linear,
     Operation,
     Pool,
@@ -75,6 +76,19 @@ def context(op: Context, program: Program, e: Codes, v: Codes) -> Codes:
     return y.transpose(0, 2, 1, 3).reshape(v.shape)
 
 
+def layer_norm(op: LayerNorm, program: Program, x: Codes) -> Codes:
+    """Normalised tokens, without gain and bias. x: [B, n, d] -> [B, n, d]. Twin: hdl/rtl/layer_norm.vhd.
+
+    The square root of float64 is correctly rounded, so its floor is exact below 2**52; the radicand is below 2**30.
+    """
+    features, e = x.shape[-1], op.reciprocal_bits
+    total = x.sum(-1, keepdims=True)
+    variance = features * (x * x).sum(-1, keepdims=True) - total * total  # d**2 times it
+    root = np.floor(np.sqrt(variance.astype(np.float64))).astype(np.int64)
+    row = reciprocal(np.maximum(root, (1 << e) - 1), e)
+    return requantise((features * x - total) * row + op.offset, op.shift, program.tensors[op.y])
+
+
 def apply(op: Operation, program: Program, tensors: dict[str, Codes]) -> Codes:
     """Result of one operation from the tensors before it, each with a leading batch axis."""
     x = tensors[op.x]
@@ -86,6 +100,8 @@ def apply(op: Operation, program: Program, tensors: dict[str, Codes]) -> Codes:
         return softmax(op, x)
     if isinstance(op, Context):
         return context(op, program, x, tensors[op.other])
+    if isinstance(op, LayerNorm):
+        return layer_norm(op, program, x)
     if isinstance(op, Pool):
         return x.sum(1)
     if isinstance(op, Head):
