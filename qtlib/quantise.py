@@ -10,6 +10,9 @@ With x = s_x (c_x - z_x), w = s_w c_w and a BatchNorm y = g z + h folded into th
     y / s_y = acc * (g s_w s_x / s_y) + r * (g s_r / s_y) + (g bias + h) / s_y
               acc * ratio             + r * residual_ratio + bias
 
+LayerNorm y = g z + h does not fold into the layer in front of it: the program normalises without g and h, and every layer that reads
+y holds them, W (g z + h) = (W diag(g)) z + W h. So the codes are those of z, whose scale is a power of two.
+
 Scales are learned (LSQ, arXiv 1902.08153) as logarithms, because Adam moves every parameter by about its learning
 rate: a step is then a percentage of a scale of any size.
 """
@@ -25,7 +28,7 @@ from torch import Tensor, nn
 
 from qtlib.config import QuantConfig
 from qtlib.model import Encoder, merge_heads, split_heads
-from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, code_range
+from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, code_range, norm_reciprocal_bits
 
 MULT_TOP = code_range(MULT_BITS).high
 SMALLEST_CHANNEL = 1 / 64  # of the layer's largest weight scale: the multiplier of a dead channel still has 11 bits
@@ -59,6 +62,15 @@ class AttentionPlan(NamedTuple):
     context_gain: int  # k: context codes are 2**k finer than those of v
     context_offset: int
     context_shift: int
+
+
+class LayerNormPlan(NamedTuple):
+    """Integers of one LayerNorm, without gain and bias."""
+
+    reciprocal_bits: int  # e
+    gain: int  # k: the scale of its codes is 2**-k
+    offset: int
+    shift: int
 
 
 class HeadPlan(NamedTuple):
@@ -267,8 +279,37 @@ class AttentionCodes(torch.autograd.Function):
         return merge_heads(d_q), merge_heads(d_k), merge_heads(d_v), d_ratio, d_scale, None, None, None, None
 
 
+class LayerNormCodes(torch.autograd.Function):
+    """LayerNorm on codes, without gain and bias; forward exactly `qtlib.integer.layer_norm`, backward that of acc / root."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: LayerNormPlan, low: int, high: int) -> Tensor:
+        features, unit = x.shape[-1], 2.0**-plan.shift
+        total = x.sum(-1, keepdim=True)
+        squares = (x * x).sum(-1, keepdim=True)  # below 2**24, as all sums here: exact
+        variance = squares.double() * features - total.double() ** 2  # d**2 times it
+        smallest = float((1 << plan.reciprocal_bits) - 1)
+        root = variance.sqrt().floor_()
+        limited = root.clamp_min(smallest)
+        acc = (x * features - total).double()
+        row = torch.floor(float(1 << (plan.reciprocal_bits + RECIPROCAL_BITS)) / limited)
+        unclamped = (acc * (row * unit)).add_(plan.offset * unit).floor_().float()
+        ctx.save_for_backward((acc / limited).float(), limited.float(), root >= smallest, unclamped)
+        ctx.gain, ctx.range = 2.0**plan.gain, (low, high)
+        return unclamped.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        normalised, limited, moves, unclamped = ctx.saved_tensors
+        gradient = inside(gradient, unclamped, *ctx.range) * ctx.gain
+        centred = gradient * gradient.shape[-1] - gradient.sum(-1, keepdim=True)
+        # The root follows its input, d root / d x = acc / root, unless its lower limit holds it.
+        along = (gradient * normalised).sum(-1, keepdim=True) * moves
+        return (centred - normalised * along) / limited, None, None, None
+
+
 class Wire(NamedTuple):
-    """A linear layer between two tensors of the program, with the residual and the norm that are fused into it."""
+    """A linear layer between two tensors of the program, with the residual and the norms that are fused into it."""
 
     y: str
     x: str
@@ -276,6 +317,18 @@ class Wire(NamedTuple):
     weight_bits: int
     residual: str | None = None
     norm: nn.BatchNorm1d | None = None
+    x_norm: nn.LayerNorm | None = None  # whose gain and bias x is without
+    residual_norm: nn.LayerNorm | None = None
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight [out, in] and bias [out], with gain and bias of the LayerNorms that wrote x and the residual."""
+        weight, bias = self.linear.weight, self.linear.bias.double()
+        if self.x_norm is not None:
+            bias = bias + weight.double() @ self.x_norm.bias.double()
+            weight = weight * self.x_norm.weight
+        if self.residual_norm is not None:
+            bias = bias + self.residual_norm.bias.double()
+        return weight, bias
 
 
 class QuantisedEncoder(nn.Module):
@@ -300,7 +353,10 @@ class QuantisedEncoder(nn.Module):
         self.bits = {"input": quant.input_bits, "embed": quant.residual}
         for i in range(self.config.layers):
             self.bits |= {f"{i}.{name}": quant.bits for name in ("q", "k", "v", "scores", "hidden")}
-            self.bits |= {f"{i}.{name}": quant.residual for name in ("attention", "output")}
+            if self.config.norm == "layer":
+                self.bits |= {f"{i}.{name}_sum": quant.norm_bits for name in ("attention", "output")}
+            else:
+                self.bits |= {f"{i}.{name}": quant.residual for name in ("attention", "output")}
         self.position_scale = 1.0 / code_range(quant.input_bits).high  # sines reach 1
 
         real = self.encoder.trace(x)
@@ -308,13 +364,16 @@ class QuantisedEncoder(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(scale, dtype=torch.float64).log().float())
         self.weight_log_scale = nn.ParameterDict(
             {
-                _key(wire.y): nn.Parameter(calibrate_channels(wire.linear.weight, wire.weight_bits).log().float())
+                _key(wire.y): nn.Parameter(calibrate_channels(wire.folded()[0], wire.weight_bits).log().float())
                 for wire in self.wires()
             }
         )
         by_name = dict(zip(self.bits, scale))
         gains = [calibrate_gain(real[f"{i}.context"], by_name[f"{i}.v"], quant.bits) for i in range(self.config.layers)]
         self.register_buffer("context_gain", torch.tensor(gains))
+        if self.config.norm == "layer":
+            gains = [calibrate_gain(real[name], 1.0, quant.residual) for name in self._norm_names()]
+            self.register_buffer("norm_gain", torch.tensor(gains))
         self._scale_gradients({name: real[name][0].numel() for name in self.bits})
 
     def _scale_gradients(self, sizes: dict[str, int]) -> None:
@@ -330,6 +389,18 @@ class QuantisedEncoder(nn.Module):
         encoder, bits = self.encoder, self.quant.weights
         wires = [Wire("embed", "input", encoder.embed, bits, "position")]
         stream = "embed"
+        if self.config.norm == "layer":
+            last = None  # the norm behind the layer before
+            for i, layer in enumerate(encoder.layers):
+                first, context, attention = layer.norm1, f"{i}.context", f"{i}.attention"
+                wires += [
+                    Wire(f"{i}.{name}", stream, getattr(layer, name), bits, x_norm=last) for name in ("q", "k", "v")
+                ]
+                wires.append(Wire(f"{attention}_sum", context, layer.o, bits, stream, residual_norm=last))
+                wires.append(Wire(f"{i}.hidden", attention, layer.ffn1, bits, x_norm=first))
+                stream, last = f"{i}.output", layer.norm2
+                wires.append(Wire(f"{stream}_sum", f"{i}.hidden", layer.ffn2, bits, attention, residual_norm=first))
+            return [*wires, Wire("forecast", stream, encoder.head, self.quant.head_bits, x_norm=last)]
         for i, layer in enumerate(encoder.layers):
             wires += [Wire(f"{i}.{name}", stream, getattr(layer, name), bits) for name in ("q", "k", "v")]
             wires.append(Wire(f"{i}.attention", f"{i}.context", layer.o, bits, stream, layer.norm1))
@@ -337,6 +408,15 @@ class QuantisedEncoder(nn.Module):
             stream = f"{i}.output"
             wires.append(Wire(stream, f"{i}.hidden", layer.ffn2, bits, f"{i}.attention", layer.norm2))
         return [*wires, Wire("forecast", stream, encoder.head, self.quant.head_bits)]
+
+    def norms(self) -> dict[str, int]:
+        """LayerNorms by the tensor that they write, with the power of two of its scale."""
+        if self.config.norm != "layer":
+            return {}
+        return dict(zip(self._norm_names(), self.norm_gain.tolist()))
+
+    def _norm_names(self) -> list[str]:
+        return [f"{i}.{name}" for i in range(self.config.layers) for name in ("attention", "output")]
 
     def zero_point(self, name: str) -> int:
         """Zero point of a tensor: the lowest code for hidden features, so that saturation is the ReLU; else 0."""
@@ -348,21 +428,23 @@ class QuantisedEncoder(nn.Module):
         scales["position"] = torch.tensor(self.position_scale, dtype=torch.float64)
         for i, gain in enumerate(self.context_gain.tolist()):
             scales[f"{i}.context"] = scales[f"{i}.v"] * 2.0**-gain
+        for name, gain in self.norms().items():
+            scales[name] = torch.tensor(2.0**-gain, dtype=torch.float64)
         return scales
 
-    def plan(self) -> dict[str, LinearPlan | AttentionPlan | HeadPlan]:
+    def plan(self) -> dict[str, LinearPlan | AttentionPlan | LayerNormPlan | HeadPlan]:
         """All integers of the program, by the tensor they produce; attention under ``{i}.context``.
 
         Raises:
             OverflowError: a ratio of scales does not fit a multiplier, or is not finite.
         """
         scales = self.scales()
-        plans: dict[str, LinearPlan | AttentionPlan | HeadPlan] = {}
+        plans: dict[str, LinearPlan | AttentionPlan | LayerNormPlan | HeadPlan] = {}
         for wire in self.wires():
             channel = self.weight_log_scale[_key(wire.y)].double().exp()
             channel = torch.maximum(channel, channel.detach().max() * SMALLEST_CHANNEL)
-            weight = QuantiseWeight.apply(wire.linear.weight, channel, code_range(wire.weight_bits).high)
-            bias = wire.linear.bias.double()
+            weight, bias = wire.folded()
+            weight = QuantiseWeight.apply(weight, channel, code_range(wire.weight_bits).high)
             if wire.y == "forecast":
                 scale = channel * (scales[wire.x] / self.config.window)
                 plans[wire.y] = HeadPlan(weight, scale, bias, rounded(bias / scale).detach())
@@ -377,10 +459,16 @@ class QuantisedEncoder(nn.Module):
                 bias = bias * per_code
             ratio = channel * (scales[wire.x] * per_code)
             residual = None if wire.residual is None else (scales[wire.residual] * per_code).expand_as(ratio)
+            if wire.residual_norm is not None:
+                residual = residual * wire.residual_norm.weight.double()
             zeros = {"x_zero": self.zero_point(wire.x), "y_zero": self.zero_point(wire.y)}
             plans[wire.y] = linear_plan(weight, ratio, bias, residual, **zeros)
         for i, gain in enumerate(self.context_gain.tolist()):
             plans[f"{i}.context"] = self._attention_plan(i, gain, scales)
+        for name, gain in self.norms().items():
+            e = norm_reciprocal_bits(self.config.d_model, self.quant.norm_bits)
+            down = e + RECIPROCAL_BITS - gain
+            plans[name] = LayerNormPlan(e, gain, 1 << (down - 1), down)
         return plans
 
     def _attention_plan(self, index: int, gain: int, scales: dict[str, Tensor]) -> AttentionPlan:
@@ -419,6 +507,9 @@ class QuantisedEncoder(nn.Module):
                 codes[wire.x], plan.weight, plan.ratio, plan.bias, residual, plan.residual_ratio, plan,
                 self.zero_point(wire.x), *code_range(self.bits[wire.y]),
             )  # fmt: skip
+            if wire.y.endswith("_sum"):
+                name = wire.y.removesuffix("_sum")
+                codes[name] = LayerNormCodes.apply(codes[wire.y], plans[name], *code_range(self.quant.residual))
         pooled = codes[self.wires()[-1].x].double().sum(1)  # [B, d]
         head = plans["forecast"]
         acc = pooled @ head.weight.double().T  # [B, outputs]
