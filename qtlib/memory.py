@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from qtlib.devices import device
 from qtlib.program import Linear
-from qtlib.schedule import Schedule
+from qtlib.schedule import Schedule, norm_widths
 
 ROWS = 512  # words of the widest arrangement of a RAMB18, 36 bits (AMD UG473, table 1-10)
 PACKS = range(1, 19)
@@ -55,7 +55,15 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     def rom(words: tuple[int, ...], width: int, memory_type: str, copies: int = 1) -> list[Memory]:
         return [Memory(len(words), width, copies, True, memory_type)]
 
-    return {
+    # Of a LayerNorm: sum and squares of each row, read asynchronously, and a table of squares for each requantiser.
+    norm = {}
+    if x := plan.norm_input:
+        widths = norm_widths(x)
+        kept = ram(1 << slice_bits, widths.sum + widths.squares, s.requantisers, "distributed")
+        table = Memory(1 << x.bits, widths.square, s.requantisers, True, h.tables, fill=0.75)
+        norm = {"layer_norm": kept, "square_tables": [table]}
+
+    return norm | {
         "input_store": ram(plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
         "activation_store": ram(plan.activation_depth, s.lanes * w["activation_bits"], s.unroll),
         "broadcast_store": ram(plan.broadcast_depth, s.lanes * w["broadcast_bits"], s.unroll),

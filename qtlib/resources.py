@@ -14,7 +14,7 @@ from typing import NamedTuple
 from qtlib.config import HardwareConfig
 from qtlib.memory import Resources, allocate, mapped, mux, stores
 from qtlib.program import Program
-from qtlib.schedule import Schedule, schedule
+from qtlib.schedule import Schedule, norm_widths, schedule
 
 BAND = 0.15  # of the LUTs and of the flip-flops of a whole design, on every row of data/knowledge.csv
 
@@ -31,6 +31,8 @@ COMPONENTS = (
     (r"engine/softmax/rows_n\d+_exponentials", "exponential_tables"),
     (r"engine/softmax/rows_n\d+_reciprocal", "dividers"),
     (r"engine/softmax", "softmax"),
+    (r"engine/norm_layer_norm/rows_n\d+_squared", "square_tables"),
+    (r"engine/norm_layer_norm(/.*)?", "layer_norm"),
     (r"engine/inputs", "input_store"),
     (r"engine/banks_n\d+_activations", "activation_store"),
     (r"engine/banks_n\d+_broadcasts", "broadcast_store"),
@@ -106,7 +108,14 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
     address = max(plan.activation_depth, plan.broadcast_depth, plan.weight_words, len(plan.parameters)).bit_length()
     residual = max(w["broadcast_bits"], w["position_bits"])
     codes = max(plan.code_widths)
-    return {
+    norm = {}
+    if x := plan.norm_input:
+        bits = norm_widths(x)
+        row = (
+            bits.sum + bits.squares + bits.root
+        )  # adders of the statistics; variance, root and divider follow from the root
+        norm = {"layer_norm": {"row bits": requantisers * row, "root bits": requantisers * bits.root, "one": 1}}
+    return norm | {
         "multipliers": {
             "macs": macs,
             "accumulator bits": macs * plan.operands * w["acc_bits"] * (plan.operands > 1 or plan.dsp_macs == 0)
@@ -188,6 +197,10 @@ COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "unload": (
         {"one": 4.13},
         {"one": 2.17},
+    ),
+    "layer_norm": (
+        {"row bits": 1.0, "root bits": 10.0, "one": 60.0},
+        {"row bits": 1.0, "root bits": 10.0, "one": 60.0},
     ),
     "softmax": (
         {"score bits": 4.38, "one": 46.4},

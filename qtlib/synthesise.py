@@ -48,7 +48,7 @@ STORES = (
     (r".*(^|/)(inputs|banks_n\d+_activations|banks_n\d+_broadcasts|reciprocals|score_store)", "activations"),
     (r".*(^|/)(weight_store(/each_n\d+_segment)?|head_store)", "weights"),
     (r".*(^|/)(parameter_store|position_store)", "parameters"),
-    (r".*(^|/)rows_n\d+_exponentials", "tables"),
+    (r".*(^|/)rows_n\d+_(exponentials|squared)", "tables"),
     (r".*(^|/)unload/results", None),
 )
 # Yosys has no LUT RAM without a write port; a constant in LUTs is logic.

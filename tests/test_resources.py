@@ -4,7 +4,7 @@ import math
 
 import knowledge
 import pytest
-from small import program
+from small import SHAPES, program
 
 from qtlib import resources
 from qtlib.config import HardwareConfig
@@ -58,7 +58,7 @@ def test_a_total_is_the_sum_of_its_components():
 
 
 def test_every_coefficient_belongs_to_a_quantity_and_is_not_negative():
-    sizes = quantities(schedule(program(), HardwareConfig()))
+    sizes = quantities(schedule(program(SHAPES["layer-norm"]), HardwareConfig()))
     assert set(COEFFICIENTS) == set(sizes)
     for name, pair in COEFFICIENTS.items():
         for coefficients in pair:
