@@ -37,6 +37,7 @@ class Memory(NamedTuple):
     copies: int
     rom: bool
     memory_type: str
+    single: bool = False  # one address reads and writes
     fill: float = 1.65  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
 
 
@@ -59,7 +60,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     norm = {}
     if x := plan.norm_input:
         widths = norm_widths(x)
-        kept = ram(1 << slice_bits, widths.sum + widths.squares, s.requantisers, "distributed")
+        kept = [Memory(1 << slice_bits, widths.sum + widths.squares, s.requantisers, False, "distributed", single=True)]
         table = Memory(1 << x.bits, widths.square, s.requantisers, True, h.tables, fill=0.75)
         norm = {"layer_norm": kept, "square_tables": [table]}
 
@@ -115,7 +116,7 @@ def mapped(memory: Memory) -> Resources:
     if memory.rom:
         soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
     else:
-        soft_cost, soft = distributed(depth, width)
+        soft_cost, soft = distributed(depth, width, memory.single)
     if memory.memory_type == "block" or (memory.memory_type == "auto" and block_cost <= soft_cost):
         return Resources(ramb18=blocks)
     return soft
@@ -133,10 +134,13 @@ def block_ram(depth: int, width: int) -> tuple[float, int]:
     return min(arrangements)
 
 
-def distributed(depth: int, width: int) -> tuple[float, Resources]:
-    """Cost and resources in RAM32M (32 x 6) or RAM64M (64 x 3), four LUTs each (AMD UG474, table 2-3)."""
+def distributed(depth: int, width: int, single: bool = False) -> tuple[float, Resources]:
+    """Cost and resources in RAM32M (32 x 6) or RAM64M (64 x 3), four LUTs each (AMD UG474, table 2-3).
+
+    With one address for reading and writing the port that writes reads too: 32 x 8 or 64 x 4.
+    """
     options = []
-    for words, bits in ((32, 6), (64, 3)):
+    for words, bits in ((32, 8), (64, 4)) if single else ((32, 6), (64, 3)):
         deep, wide = -(-depth // words), -(-width // bits)
         luts = 4 * deep * wide
         # Several blocks in depth: a multiplexer for each bit that is read, a decoder for the writes.
