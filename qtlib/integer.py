@@ -79,7 +79,8 @@ def context(op: Context, program: Program, e: Codes, v: Codes) -> Codes:
 def layer_norm(op: LayerNorm, program: Program, x: Codes) -> Codes:
     """Normalised tokens, without gain and bias. x: [B, n, d] -> [B, n, d]. Twin: hdl/rtl/layer_norm.vhd.
 
-    The square root of float64 is correctly rounded, so its floor is exact below 2**52; the radicand is below 2**30.
+    The square root of float64 is correctly rounded, so its floor is exact below 2**52; an accumulator of 25 bits keeps the radicand
+    below 2**50.
     """
     features, e = x.shape[-1], op.reciprocal_bits
     total = x.sum(-1, keepdims=True)

@@ -58,7 +58,9 @@ def test_what_was_once_wrong_in_verilog_is_right(tmp_path, shape):
 def test_the_published_shape_computes_the_program_also_where_it_saturates(tmp_path, bits, norm):
     program = small.program(ModelConfig(window=24, d_model=16, norm=norm), QuantConfig(bits=bits))
     codes = simulate.stimuli(program, 8)
-    cut = simulate.saturated(program, codes)
+    # A normalised value is at most sqrt(15), which is 124 of the 127 codes of 8 bits: there a LayerNorm cannot saturate.
+    bounded = {op.y for op in program.operations if op.kind == "layer_norm" and bits == 8}
+    cut = {name: ends for name, ends in simulate.saturated(program, codes).items() if name not in bounded}
     assert sum(low + high > 0 for low, high in cut.values()) >= len(cut) - 1, cut
     assert sum(low > 0 and high > 0 for low, high in cut.values()) > len(cut) / 2, cut
     plan = emit(program, HardwareConfig(), tmp_path, codes)

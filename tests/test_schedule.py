@@ -106,6 +106,15 @@ def test_a_layer_norm_costs_a_pass_of_the_lanes_and_the_wait_for_its_roots():
     assert 2 * (7 * 18) < wait < 2 * (7 * 18 + 60)
 
 
+def test_a_pass_starts_so_that_its_last_slice_meets_its_reciprocals():
+    plan = published(HardwareConfig(requantisers=3), norm="layer")
+    spans = {(span.unit, span.name): span for span in module.timeline(plan)}
+    for name in ("0.attention", "0.output"):
+        unit = spans["layer_norm", f"{name}_sum"]
+        assert unit.end == spans["requantisers", name].start + plan.shape.slices - 1
+        assert unit.start > spans["lanes", f"{name}_sum"].start
+
+
 def changed(program, y, **changes):
     operations = [replace(op, **changes) if op.y == y else op for op in program.operations]
     return replace(program, operations=tuple(operations))
