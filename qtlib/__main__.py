@@ -95,16 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     fetch = command("fetch", _fetch, "download or find the raw data and check its SHA-256")
     fetch.add_argument("datasets", nargs="*", metavar="DATASET", help="none: all")
 
-<<<<<<< HEAD
     studies = command("study", _study, "train the missing points of a study and write its table in data/")
     studies.add_argument(
         "name", choices=("precision", "grid"), help="precision: series, schemes and widths; grid: shapes"
     )
     studies.add_argument("--workers", type=int, help="processes (default: one per core)")
-=======
     bench = command("bench", _bench, "measure speed as ratios to named references; writes data/results/benchmark.json")
     bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none: all")
->>>>>>> bench
 
     for name, handler, text in (
         ("estimate", _estimate, "print the clocks and resources of a program by formula"),

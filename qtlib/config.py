@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 BITS = range(2, 9)
-NORMS = ("batch",)
+NORMS = ("batch", "layer")
 SCHEMES = ("learned", "minmax")
 MEMORY_TYPES = ("auto", "block", "distributed")
 # Every store of the engine -> the field of `HardwareConfig` that rules it unless the store is named by itself.
@@ -43,9 +43,9 @@ def check_range(place: str, name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{place}: {name}={value} is outside {low}..{high}")
 
 
-def digest(config: Any) -> str:
-    """First ten hex digits of the SHA-256 of a config's canonical JSON form."""
-    canonical = json.dumps(asdict(config), sort_keys=True)
+def digest(plain: dict[str, Any]) -> str:
+    """First ten hex digits of the SHA-256 of the canonical JSON form of a config's fields."""
+    canonical = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
@@ -78,7 +78,7 @@ class ModelConfig:
     heads: int = 1
     layers: int = 1
     ffn: int | None = None  # hidden width; None: 4 d_model
-    norm: str = "batch"
+    norm: str = "batch"  # "layer": normalised token by token, which needs no statistics of the training
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -126,12 +126,13 @@ class QuantConfig:
     residual_bits: int | None = None  # the stream between the blocks
     softmax_bits: int | None = None  # unsigned codes of the exponentials
     head_bits: int = 8  # weights of the head; its result stays a wide accumulator
+    norm_bits: int = 8  # codes of the sums that LayerNorm reads; with BatchNorm there are none
     overrides: tuple[tuple[str, int], ...] = ()  # bits of single tensors, "0.hidden", and of weights, "0.hidden.weight"
     # learned: LSQ, a scale for each output channel of the weights; minmax: largest values, a scale for each layer.
     scheme: str = "learned"
 
     def __post_init__(self) -> None:
-        for name in ("bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits"):
+        for name in ("bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits", "norm_bits"):
             if getattr(self, name) is not None:
                 check_range("quantisation", name, getattr(self, name), BITS[0], BITS[-1])
         check_choice("quantisation", "scheme", self.scheme, SCHEMES)
@@ -190,7 +191,15 @@ class Experiment:
     @property
     def run_id(self) -> str:
         """Key of everything that is computed from this experiment."""
-        return digest(self)
+        return digest(self.choices)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Every choice that decides a trained bit; without LayerNorm ``norm_bits`` is none."""
+        plain = asdict(self)
+        if plain["quant"] and self.model.norm != "layer":
+            plain["quant"].pop("norm_bits")
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)

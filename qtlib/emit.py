@@ -16,12 +16,12 @@ from qtlib import __version__, integer
 from qtlib.config import STORES, HardwareConfig
 from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
-from qtlib.program import Codes, Context, Head, Program, Scores
+from qtlib.program import Codes, Context, Head, LayerNorm, Program, Scores
 from qtlib.resources import check_fit
 from qtlib.schedule import Instruction, Schedule, schedule
 
 RTL = (
-    "qt_pkg", "ram", "rom", "weight_store", "mac", "lanes", "requantise", "divider", "softmax", "load", "unload", "issue", "retire", "engine",
+    "qt_pkg", "ram", "rom", "weight_store", "mac", "lanes", "requantise", "divider", "softmax", "layer_norm", "load", "unload", "issue", "retire", "engine",
 )  # fmt: skip
 SOURCES = ("qt_pkg.vhd", "design_pkg.vhd", *(f"{name}.vhd" for name in RTL[1:]), "accelerator.vhd")
 TESTBENCH = "tb_accelerator.vhd"
@@ -176,6 +176,7 @@ def _constants(plan: Schedule) -> list[Constant]:
         *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
         Constant("dsp_macs", "natural", str(plan.dsp_macs)),
         Constant("block_segments", "natural", str(plan.block_segments)),
+        *_norm_constants(plan),
         *(
             # Named associations, because VHDL refuses a positional aggregate of one element.
             Constant(
@@ -186,6 +187,15 @@ def _constants(plan: Schedule) -> list[Constant]:
             for name, values in lists.items()
         ),
         *(Constant(name, "string", f'"{value}"') for name, value in styles.items()),
+    ]
+
+
+def _norm_constants(plan: Schedule) -> list[Constant]:
+    x = plan.norm_input
+    return [
+        Constant("norm_features", "natural", str(x.shape[-1] if x else 0)),
+        Constant("norm_bits", "positive", str(x.bits if x else 2)),
+        Constant("norm_reciprocal_bits", "positive", str(plan.norm.reciprocal_bits if plan.norm else 2)),
     ]
 
 
@@ -230,8 +240,8 @@ def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
         "retire": {
             "last_step": i.steps - 1,
             "parameter_base": i.parameter_base,
-            "parameter_shared": _boolean(isinstance(op, (Scores, Context))),
-            "row_multiplier": _boolean(isinstance(op, Context)),
+            "parameter_shared": _boolean(isinstance(op, (Scores, Context, LayerNorm))),
+            "row_multiplier": _boolean(isinstance(op, (Context, LayerNorm))),
             "residual": i.residual,
             "residual_base": i.residual_base,
             "write_activations": _boolean(bool(i.activation)),
@@ -239,6 +249,7 @@ def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
             "write_broadcast": _boolean(bool(i.broadcast)),
             "broadcast_base": i.broadcast_base,
             "write_scores": _boolean(isinstance(op, Scores)),
+            "write_sums": _boolean(i.root_clocks > 0),
             "table": i.table,
             "write_results": _boolean(isinstance(op, Head)),
             "shift": plan.shifts.index(op.shift) if shifted else 0,

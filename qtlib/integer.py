@@ -14,6 +14,7 @@ from qtlib.program import (
     Codes,
     Context,
     Head,
+    LayerNorm,
     Linear,
     Operation,
     Pool,
@@ -78,6 +79,21 @@ def context(op: Context, program: Program, e: Held, v: Held) -> Held:
     return requantise(total, program.tensors[op.y]).transpose(0, 2, 1, 3).reshape(v.shape)
 
 
+def layer_norm(op: LayerNorm, program: Program, x: Held) -> Held:
+    """Normalised tokens, without gain and bias. x: [B, n, d] -> [B, n, d]. Twin: hdl/rtl/layer_norm.vhd.
+
+    The square root of float64 is correctly rounded, so its floor is exact below 2**52; an accumulator of 25 bits keeps the
+    radicand below 2**50.
+    """
+    features, e, unit = x.shape[-1], op.reciprocal_bits, 2.0**-op.shift
+    total = x.sum(-1, keepdims=True)
+    variance = features * (x * x).sum(-1, keepdims=True) - total * total  # d**2 times it
+    root = np.floor(np.sqrt(variance)).astype(np.int64)
+    scaled = (features * x - total) * (reciprocal(np.maximum(root, (1 << e) - 1), e) * unit)
+    scaled += op.offset * unit
+    return requantise(scaled, program.tensors[op.y])
+
+
 def apply(op: Operation, program: Program, tensors: dict[str, Held]) -> Held:
     """Result of one operation from the tensors before it, each with a leading batch axis."""
     x = tensors[op.x]
@@ -89,6 +105,8 @@ def apply(op: Operation, program: Program, tensors: dict[str, Held]) -> Held:
         return softmax(op, x)
     if isinstance(op, Context):
         return context(op, program, x, tensors[op.other])
+    if isinstance(op, LayerNorm):
+        return layer_norm(op, program, x)
     if isinstance(op, Pool):
         return x.sum(1)
     if isinstance(op, Head):

@@ -14,6 +14,7 @@ from qtlib.program import (
     RESULT_BITS,
     Context,
     Head,
+    LayerNorm,
     Linear,
     Operation,
     Pool,
@@ -24,7 +25,7 @@ from qtlib.program import (
     Tensor,
     code_range,
 )
-from qtlib.quantise import AttentionPlan, HeadPlan, LinearPlan, QuantisedEncoder, Wire
+from qtlib.quantise import AttentionPlan, HeadPlan, LayerNormPlan, LinearPlan, QuantisedEncoder, Wire
 
 
 def lower(model: QuantisedEncoder, metadata: dict[str, Any] | None = None) -> Program:
@@ -62,6 +63,8 @@ def lower(model: QuantisedEncoder, metadata: dict[str, Any] | None = None) -> Pr
         operations.append(_linear(wire, plan))
         if wire.y.endswith(".v"):
             operations.append(_context(index, plans[f"{index}.context"], model.config.heads))
+        if wire.y.endswith("_sum"):
+            operations.append(_layer_norm(wire.y, plans[wire.y.removesuffix("_sum")]))
     return Program(
         tensors={tensor.name: tensor for tensor in tensors},
         operations=tuple(operations),
@@ -116,6 +119,12 @@ def _context(index: str, plan: AttentionPlan, heads: int) -> Context:
     )
 
 
+def _layer_norm(x: str, plan: LayerNormPlan) -> LayerNorm:
+    return LayerNorm(
+        x=x, y=x.removesuffix("_sum"), reciprocal_bits=plan.reciprocal_bits, offset=plan.offset, shift=plan.shift
+    )
+
+
 def _tensors(model: QuantisedEncoder, head: HeadPlan) -> list[Tensor]:
     """All tensors with their shapes, widths and scales."""
     config, quant = model.config, model.quant
@@ -132,8 +141,11 @@ def _tensors(model: QuantisedEncoder, head: HeadPlan) -> list[Tensor]:
         one = 1.0 / code_range(quant.softmax, signed=False).high  # the largest exponential stands for 1
         exponentials = Tensor(name=f"{i}.exponentials", shape=attention, bits=quant.softmax, scale=(one,), signed=False)
         tensors += [codes(f"{i}.q", n, d), codes(f"{i}.k", n, d), codes(f"{i}.scores", *attention), exponentials]
-        tensors += [codes(f"{i}.{name}", n, d) for name in ("v", "context", "attention")]
-        tensors += [codes(f"{i}.hidden", n, config.ffn_width), codes(f"{i}.output", n, d)]
+        tensors += [codes(f"{i}.{name}", n, d) for name in ("v", "context")]
+        for name, width in (("attention", d), ("hidden", config.ffn_width), ("output", d)):
+            if f"{i}.{name}_sum" in model.bits:
+                tensors.append(codes(f"{i}.{name}_sum", n, width))
+            tensors.append(codes(f"{i}.{name}", n, width))
     last = tensors[-1]
     summed = Range(n * last.range.low, n * last.range.high)
     tensors.append(Tensor(name="pooled", shape=(d,), bits=summed.bits, scale=(last.scale[0] / n,)))

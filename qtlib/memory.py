@@ -14,7 +14,7 @@ from typing import NamedTuple
 from qtlib.config import STORES
 from qtlib.devices import device
 from qtlib.program import Linear
-from qtlib.schedule import Schedule
+from qtlib.schedule import Schedule, norm_widths
 
 ROWS = 512  # words of the widest arrangement of a RAMB18, 36 bits (AMD UG473, table 1-10)
 PACKS = range(1, 19)
@@ -38,6 +38,7 @@ class Memory(NamedTuple):
     copies: int
     rom: bool
     memory_type: str
+    single: bool = False  # one address reads and writes
     fill: float = 1.65  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
 
 
@@ -56,7 +57,15 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     def rom(store: str, words: tuple[int, ...], width: int, copies: int = 1) -> list[Memory]:
         return [Memory(len(words), width, copies, True, h.memory_type(store))]
 
-    return {
+    # Of a LayerNorm: sum and squares of each row, read asynchronously, and a table of squares for each requantiser.
+    norm = {}
+    if x := plan.norm_input:
+        widths = norm_widths(x)
+        kept = [Memory(1 << slice_bits, widths.sum + widths.squares, s.requantisers, False, "distributed", single=True)]
+        table = Memory(1 << x.bits, widths.square, s.requantisers, True, h.memory_type("table"), fill=0.75)
+        norm = {"layer_norm": kept, "square_tables": [table]}
+
+    return norm | {
         "input_store": ram("input", plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
         "activation_store": ram("activation", plan.activation_depth, s.lanes * w["activation_bits"], s.unroll),
         "broadcast_store": ram("broadcast", plan.broadcast_depth, s.lanes * w["broadcast_bits"], s.unroll),
@@ -108,7 +117,7 @@ def mapped(memory: Memory) -> Resources:
     if memory.rom:
         soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
     else:
-        soft_cost, soft = distributed(depth, width)
+        soft_cost, soft = distributed(depth, width, memory.single)
     if memory.memory_type == "block" or (memory.memory_type == "auto" and block_cost <= soft_cost):
         return Resources(ramb18=blocks)
     return soft
@@ -126,10 +135,13 @@ def block_ram(depth: int, width: int) -> tuple[float, int]:
     return min(arrangements)
 
 
-def distributed(depth: int, width: int) -> tuple[float, Resources]:
-    """Cost and resources in RAM32M (32 x 6) or RAM64M (64 x 3), four LUTs each (AMD UG474, table 2-3)."""
+def distributed(depth: int, width: int, single: bool = False) -> tuple[float, Resources]:
+    """Cost and resources in RAM32M (32 x 6) or RAM64M (64 x 3), four LUTs each (AMD UG474, table 2-3).
+
+    With one address for reading and writing the port that writes reads too: 32 x 8 or 64 x 4.
+    """
     options = []
-    for words, bits in ((32, 6), (64, 3)):
+    for words, bits in ((32, 8), (64, 4)) if single else ((32, 6), (64, 3)):
         deep, wide = -(-depth // words), -(-width // bits)
         luts = 4 * deep * wide
         # Several blocks in depth: a multiplexer for each bit that is read, a decoder for the writes.

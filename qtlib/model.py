@@ -2,8 +2,9 @@
 
     input [B, n, m] -> embed + position -> layers x (attention, feed-forward) -> mean over tokens -> head [B, outputs]
 
-Each block ends in ``BatchNorm(residual + block)``, because BatchNorm folds into the linear layer in front of it and
-LayerNorm does not. The names of the tensors are those of the integer program, so the two can be compared one by one.
+Each block ends in ``norm(residual + block)``: BatchNorm, which folds into the linear layer in front of it, or LayerNorm, which
+does not and whose gain and bias fold into its readers instead. The names of the tensors are those of the integer program, so
+the two can be compared one by one; behind a LayerNorm the named tensor is the one without gain and bias.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from qtlib.config import ModelConfig
 
@@ -37,7 +39,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 class Layer(nn.Module):
-    """One encoder layer: attention and feed-forward, each followed by residual sum and BatchNorm over features."""
+    """One encoder layer: attention and feed-forward, each followed by residual sum and norm."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -45,7 +47,8 @@ class Layer(nn.Module):
         self.heads = config.heads
         self.q, self.k, self.v, self.o = (nn.Linear(d, d) for _ in range(4))
         self.ffn1, self.ffn2 = nn.Linear(d, hidden), nn.Linear(hidden, d)
-        self.norm1, self.norm2 = nn.BatchNorm1d(d), nn.BatchNorm1d(d)
+        norm = nn.LayerNorm if config.norm == "layer" else nn.BatchNorm1d
+        self.norm1, self.norm2 = norm(d), norm(d)
 
     def forward(self, x: Tensor, prefix: str = "", kept: dict[str, Tensor] | None = None) -> Tensor:
         """x: [B, n, d] -> [B, n, d]; every tensor on the way is put into ``kept`` under the program's names."""
@@ -53,19 +56,26 @@ class Layer(nn.Module):
         scores = split_heads(q, self.heads) @ split_heads(k, self.heads).transpose(-1, -2)  # [B, H, n, n]
         scores = scores / math.sqrt(q.shape[-1] // self.heads)
         context = merge_heads(scores.softmax(-1) @ split_heads(v, self.heads))
-        attention = _norm(self.norm1, x + self.o(context))
+        attention_sum = x + self.o(context)
+        attention = _norm(self.norm1, attention_sum)
         hidden = self.ffn1(attention).relu()
-        output = _norm(self.norm2, attention + self.ffn2(hidden))
+        output_sum = attention + self.ffn2(hidden)
+        output = _norm(self.norm2, output_sum)
         if kept is not None:
             exponentials = (scores - scores.amax(-1, keepdim=True)).exp()
             tensors = {"q": q, "k": k, "v": v, "scores": scores, "exponentials": exponentials, "context": context}
             tensors |= {"attention": attention, "hidden": hidden, "output": output}
+            if isinstance(self.norm1, nn.LayerNorm):
+                sums = {"attention": attention_sum, "output": output_sum}
+                tensors |= {name: functional.layer_norm(x, x.shape[-1:]) for name, x in sums.items()}
+                tensors |= {f"{name}_sum": x for name, x in sums.items()}
             kept |= {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
         return output
 
 
-def _norm(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    return norm(x.flatten(0, 1)).view_as(x)  # statistics over batch and tokens, for each feature
+def _norm(norm: nn.BatchNorm1d | nn.LayerNorm, x: Tensor) -> Tensor:
+    # BatchNorm: statistics over batch and tokens, for each feature; LayerNorm: over features, for each token.
+    return norm(x.flatten(0, 1)).view_as(x)
 
 
 class Encoder(nn.Module):
@@ -95,9 +105,9 @@ class Encoder(nn.Module):
         stream = embed = self.embed(x) + self.position
         for index, layer in enumerate(self.layers):
             stream = layer(stream, f"{index}.", kept)
-        pooled = stream.mean(1)
-        forecast = self.head(pooled)
+        forecast = self.head(stream.mean(1))
         if kept is not None:
+            pooled = kept[f"{self.config.layers - 1}.output"].mean(1)
             kept |= {"input": x, "position": self.position, "embed": embed, "pooled": pooled, "forecast": forecast}
         return forecast
 

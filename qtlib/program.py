@@ -12,6 +12,8 @@ The operations, for tokens t, features f and per-output-channel integers:
     softmax  e[h,t,j] = table[max_j x[h,t,j] - x[h,t,j]], unsigned; not yet divided by its sum
     context  y[t,f] = saturate((acc * reciprocal + offset) >> shift),  acc = sum_j e[h,t,j] v[j,f],
              reciprocal = floor(2**(e_bits + 16) / sum_j e[h,t,j])
+    norm     y[t,f] = saturate((acc * reciprocal + offset) >> shift),  acc = d x[t,f] - sum_i x[t,i],
+             reciprocal = floor(2**(e + 16) / max(root, 2**e - 1)),  root = floor(sqrt(d sum_i x[t,i]**2 - (sum_i x[t,i])**2))
     pool     y[f] = sum_t x[t,f]
     head     y[o] = sum_f w[o,f] x[f] + offset[o], a wide result
 
@@ -47,6 +49,7 @@ EXACT_BITS = 53  # integers that a float64 holds exactly: the reference computes
 SHIFT_STEP = 4  # shifts are multiples of this, so that few distinct ones occur and the shifter is small
 SHIFT_MAX = 24
 RECIPROCAL_BITS = 16  # the reciprocal of a row sum is floor(2**(e_bits + RECIPROCAL_BITS) / sum)
+NORM_FEATURES = 128  # of a LayerNorm at most: d - 1 is an operand of the lanes, of 8 bits
 
 
 class Range(NamedTuple):
@@ -157,6 +160,21 @@ class Context(Operation):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LayerNorm(Operation):
+    """LayerNorm without gain and bias, which are folded into every operation that reads ``y``.
+
+    With ``acc = d x - sum(x)`` the deviation from the mean is acc / d and the standard deviation root / d, in codes of x:
+    their ratio, the normalised value, is acc / root. The lower limit 2**e - 1 of the root is the epsilon of LayerNorm: a token
+    whose standard deviation is below (2**e - 1) / d codes of x is not amplified to 1.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+    reciprocal_bits: int  # e
+    offset: int
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Pool(Operation):
     """Sum over tokens; the 1/n is in the scale of the result."""
 
@@ -173,7 +191,7 @@ class Head(Operation):
     offset: Codes  # [out]
 
 
-KINDS = {cls.kind: cls for cls in (Linear, Scores, Softmax, Context, Pool, Head)}
+KINDS = {cls.kind: cls for cls in (Linear, Scores, Softmax, Context, LayerNorm, Pool, Head)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -236,7 +254,21 @@ class Program:
                 raise ValueError(
                     f"program: {op.y}: table[0]={op.table[0]} must be the largest unsigned code, {y.range.high}"
                 )
-        if isinstance(op, (Linear, Scores, Context)) and not 1 <= op.shift <= SHIFT_MAX:
+        if isinstance(op, LayerNorm):
+            if x.shape != y.shape or not x.signed:
+                raise ValueError(
+                    f"program: {op.y}: {op.x} has shape {x.shape} and signed={x.signed}, expected signed codes of shape {y.shape}"
+                )
+            if x.shape[-1] > NORM_FEATURES:
+                raise ValueError(
+                    f"program: {op.y}: LayerNorm of {x.shape[-1]} features needs the operand {x.shape[-1] - 1}; "
+                    f"8 bits hold those of at most {NORM_FEATURES}"
+                )
+            if not 2 <= op.reciprocal_bits <= RECIPROCAL_BITS:
+                raise ValueError(
+                    f"program: {op.y}: reciprocal_bits={op.reciprocal_bits} is outside 2..{RECIPROCAL_BITS}"
+                )
+        if isinstance(op, (Linear, Scores, Context, LayerNorm)) and not 1 <= op.shift <= SHIFT_MAX:
             raise ValueError(f"program: {op.y}: shift={op.shift} is outside 1..{SHIFT_MAX}")
         if isinstance(op, (Linear, Scores, Context)) and self._largest_sum(op) >= 1 << EXACT_BITS:
             raise OverflowError(
@@ -276,18 +308,23 @@ class Program:
             terms = self.tensors[op.x].shape[-1] // (op.heads if op.kind == "scores" else 1)
             corners = [a * b for a in (*x, 0) for b in (*other.range, 0)]
             return Range(terms * min(corners), terms * max(corners))
+        if isinstance(op, LayerNorm):  # d - 1 times the code itself, -1 times each of the others
+            span = (self.tensors[op.x].shape[-1] - 1) * (x.high - x.low)
+            return Range(-span, span)
         if isinstance(op, Pool):
             tokens = self.tensors[op.x].shape[0]
             return Range(tokens * x.low, tokens * x.high)
         return x
 
-    def scaled(self, op: Linear | Scores | Context) -> Range:
+    def scaled(self, op: Linear | Scores | Context | LayerNorm) -> Range:
         """Proven range of the sum that is shifted down: accumulator times multiplier, residual and offset."""
         acc = self.accumulator(op)
         mult, offset = np.asarray(getattr(op, "mult", 0)), np.asarray(op.offset)
         if isinstance(op, Context):
             e = self.tensors[op.x]
             mult = np.asarray(reciprocal(np.array(e.range.high), e.bits))
+        if isinstance(op, LayerNorm):
+            mult = np.asarray(reciprocal(np.array((1 << op.reciprocal_bits) - 1), op.reciprocal_bits))
         products = np.stack([acc.low * mult, acc.high * mult])
         if isinstance(op, Linear) and op.residual is not None:
             r = self.tensors[op.residual].range
@@ -338,12 +375,20 @@ class Program:
 
 
 def reciprocal(total: Codes, bits: int) -> Codes:
-    """Reciprocal of row sums of exponentials, ``floor(2**(bits + 16) / total)``.
+    """Reciprocal of row sums of exponentials, or of the roots of a LayerNorm, ``floor(2**(bits + 16) / total)``.
 
-    The largest exponential of a row is 2**bits - 1, so the result needs 17 bits at most, for bits >= 2.
+    The largest exponential of a row is 2**bits - 1, and no root counts as less, so the result needs 17 bits at most, for bits >= 2.
     Hardware: hdl/rtl/divider.vhd.
     """
     return (np.int64(1) << (bits + RECIPROCAL_BITS)) // total
+
+
+def norm_reciprocal_bits(features: int, bits: int) -> int:
+    """e of a LayerNorm, with which the smallest reciprocal, that of the largest root, still has about 8 bits.
+
+    The limit 2**e - 1 of the root is then a standard deviation of at most half a code at 8 bits, or of 3 / d codes for small d.
+    """
+    return max(2, (features << (bits - 1)).bit_length() - 9)
 
 
 def choose_shift(largest: float) -> int:

@@ -12,6 +12,9 @@ BatchNorm is folded into the linear layer in front of it once, before training: 
     y / s_y = acc * (s_w s_x / s_y) + r * (gain s_r / s_y) + bias / s_y
               acc * ratio           + r * residual_ratio   + offset
 
+LayerNorm y = g z + h does not fold into the layer in front of it: the program normalises without g and h, and every layer that
+reads y holds them, W (g z + h) = (W diag(g)) z + W h. So the codes are those of z, whose scale is a power of two.
+
 Scales are learned (LSQ, arXiv 1902.08153) as logarithms, because Adam moves every parameter by about its learning
 rate: a step is then a percentage of a scale of any size. The vectors of all channels of all layers lie behind each other, so
 that a step works on a few long vectors and not on many short ones.
@@ -30,7 +33,7 @@ from torch import Tensor, nn
 from qtlib.calibrate import calibrate, calibrate_channels, calibrate_gain, largest_scale, rounded
 from qtlib.config import ModelConfig, QuantConfig
 from qtlib.model import Encoder, merge_heads, split_heads
-from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, code_range
+from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, code_range, norm_reciprocal_bits
 
 MULT_TOP = code_range(MULT_BITS).high
 SMALLEST_CHANNEL = 1 / 64  # of the layer's largest weight scale: the multiplier of a dead channel still has 11 bits
@@ -74,6 +77,15 @@ class AttentionPlan(NamedTuple):
     context_gain: int  # k: context codes are 2**k finer than those of v
     context_offset: int
     context_shift: int
+
+
+class LayerNormPlan(NamedTuple):
+    """Integers of one LayerNorm, without gain and bias."""
+
+    reciprocal_bits: int  # e
+    gain: int  # k: the scale of its codes is 2**-k
+    offset: int
+    shift: int
 
 
 class HeadPlan(NamedTuple):
@@ -248,6 +260,40 @@ class AttentionCodes(torch.autograd.Function):
         return merge_heads(d_q), merge_heads(d_k), merge_heads(d_v), d_ratio, d_scale, None, None, None, None
 
 
+def normalise(x: Tensor, plan: LayerNormPlan) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes before saturation, d times the centred input, and the root: exact in float64, which they are returned in."""
+    x = x.double()
+    total = x.sum(-1, keepdim=True)
+    variance = (x * x).sum(-1, keepdim=True) * x.shape[-1] - total * total  # d**2 times it
+    root = variance.sqrt().floor_()
+    limited = root.clamp_min((1 << plan.reciprocal_bits) - 1)
+    row = torch.floor((1 << (plan.reciprocal_bits + RECIPROCAL_BITS)) / limited)
+    acc, unit = x * x.shape[-1] - total, 2.0**-plan.shift
+    return (acc * (row * unit)).add_(plan.offset * unit).floor_(), acc, root
+
+
+class LayerNormCodes(torch.autograd.Function):
+    """LayerNorm on codes, without gain and bias; backward that of acc / root."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: LayerNormPlan, low: int, high: int) -> Tensor:
+        exact, acc, root = normalise(x, plan)
+        smallest = (1 << plan.reciprocal_bits) - 1
+        limited, unclamped = root.clamp_min(smallest), exact.float()
+        ctx.save_for_backward((acc / limited).float(), limited.float(), root >= smallest, unclamped)
+        ctx.gain, ctx.range = 2.0**plan.gain, (low, high)
+        return unclamped.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        normalised, limited, moves, unclamped = ctx.saved_tensors
+        gradient = inside(gradient, unclamped, *ctx.range) * ctx.gain
+        centred = gradient * gradient.shape[-1] - gradient.sum(-1, keepdim=True)
+        # The root follows its input, d root / d x = acc / root, unless its lower limit holds it.
+        along = (gradient * normalised).sum(-1, keepdim=True) * moves
+        return (centred - normalised * along) / limited, None, None, None
+
+
 class _Folded(NamedTuple):
     y: str
     x: str
@@ -258,27 +304,38 @@ class _Folded(NamedTuple):
 
 
 def fold(encoder: Encoder) -> Iterator[_Folded]:
-    """Linear layers in the order of execution, each with the norm behind it folded in (running statistics)."""
+    """Linear layers in the order of execution, with the norms folded in: BatchNorm in front, LayerNorm behind."""
+    after: nn.LayerNorm | None = None  # the norm of the stream, not applied yet
 
-    def plain(y: str, x: str, linear: nn.Linear) -> _Folded:
-        return _Folded(y, x, linear.weight.detach(), linear.bias.detach())
+    def plain(y: str, x: str, linear: nn.Linear, before: nn.LayerNorm | None = None) -> _Folded:
+        weight, bias = linear.weight.detach(), linear.bias.detach()
+        if before is not None:
+            weight, bias = weight * before.weight.detach(), bias + weight @ before.bias.detach()
+        return _Folded(y, x, weight, bias)
 
-    def normed(y: str, x: str, linear: nn.Linear, residual: str, norm: nn.BatchNorm1d) -> _Folded:
+    def normed(y: str, x: str, linear: nn.Linear, residual: str, norm: nn.Module) -> _Folded:
+        layer = plain(y, x, linear)
+        if isinstance(norm, nn.LayerNorm):  # y is the sum; the norm follows
+            gain, shift = (1.0, 0.0) if after is None else (after.weight.detach(), after.bias.detach())
+            gain = gain * torch.ones_like(layer.bias)
+            return layer._replace(y=f"{y}_sum", bias=layer.bias + shift, residual=residual, gain=gain)
         gain = (norm.weight * (norm.running_var + norm.eps).rsqrt()).detach()
-        bias = gain * (linear.bias - norm.running_mean) + norm.bias
-        return _Folded(y, x, gain[:, None] * linear.weight.detach(), bias.detach(), residual, gain)
+        bias = (gain * (layer.bias - norm.running_mean) + norm.bias).detach()
+        return layer._replace(weight=gain[:, None] * layer.weight, bias=bias, residual=residual, gain=gain)
 
     embed = plain("embed", "input", encoder.embed)
     yield embed._replace(residual="position", gain=torch.ones_like(embed.bias))
     stream = "embed"
     for i, layer in enumerate(encoder.layers):
         for name in ("q", "k", "v"):
-            yield plain(f"{i}.{name}", stream, getattr(layer, name))
+            yield plain(f"{i}.{name}", stream, getattr(layer, name), after)
         yield normed(f"{i}.attention", f"{i}.context", layer.o, stream, layer.norm1)
-        yield plain(f"{i}.hidden", f"{i}.attention", layer.ffn1)
+        after = layer.norm1 if isinstance(layer.norm1, nn.LayerNorm) else None
+        yield plain(f"{i}.hidden", f"{i}.attention", layer.ffn1, after)
         stream = f"{i}.output"
         yield normed(stream, f"{i}.hidden", layer.ffn2, f"{i}.attention", layer.norm2)
-    yield plain("forecast", stream, encoder.head)
+        after = layer.norm2 if isinstance(layer.norm2, nn.LayerNorm) else None
+    yield plain("forecast", stream, encoder.head, after)
 
 
 def widths(config: ModelConfig, quant: QuantConfig) -> tuple[dict[str, int], dict[str, int]]:
@@ -291,7 +348,12 @@ def widths(config: ModelConfig, quant: QuantConfig) -> tuple[dict[str, int], dic
     for i in range(config.layers):
         tensors |= {f"{i}.{name}": quant.bits for name in ("q", "k", "v", "scores", "context", "hidden")}
         tensors |= {f"{i}.{name}": quant.residual for name in ("attention", "output")}
-    layers = [name for name in tensors if name.rpartition(".")[2] not in ("input", "scores", "context")]
+        if config.norm == "layer":
+            tensors |= {f"{i}.{name}_sum": quant.norm_bits for name in ("attention", "output")}
+    of_layers = [f"{name}_sum" if f"{name}_sum" in tensors else name for name in tensors]
+    layers = [
+        name for name in dict.fromkeys(of_layers) if name.rpartition(".")[2] not in ("input", "scores", "context")
+    ]
     weights = dict.fromkeys(layers, quant.weights) | {"forecast": quant.head_bits}
     for name, bits in quant.overrides:
         layer = name.removesuffix(".weight")
@@ -306,7 +368,7 @@ def widths(config: ModelConfig, quant: QuantConfig) -> tuple[dict[str, int], dic
 class QuantisedEncoder(nn.Module):
     """The encoder on codes, trainable.
 
-    BatchNorm keeps the running statistics of the float training: batch statistics would make the folded multipliers
+    BatchNorm, where the model has it, keeps the running statistics of the float training: batch statistics would make the folded multipliers
     depend on the batch, and the device has no batch.
 
     Args:
@@ -361,7 +423,7 @@ class QuantisedEncoder(nn.Module):
         self.bias = nn.Parameter(torch.cat([layer.bias for layer in ordered]))
         self.residual_gain = nn.Parameter(torch.cat([layer.gain for layer in ordered if layer.residual]))
 
-        names = [*self._learned(), *(f"{i}.context" for i in range(self.config.layers)), "position", "forecast"]
+        names = [*self._derived(), "forecast"]
         place = {name: index for index, name in enumerate(names)}
         with_residual = [w for w in self._ordered if w.residual]
 
@@ -398,7 +460,16 @@ class QuantisedEncoder(nn.Module):
 
     def _learned(self) -> list[str]:
         """Tensors with a scale of their own."""
-        return [name for name in self.bits if not name.endswith(".context")]
+        norms = self._norms()
+        return [name for name in self.bits if not name.endswith(".context") and name not in norms]
+
+    def _norms(self) -> list[str]:
+        """Tensors that a LayerNorm writes."""
+        return [name.removesuffix("_sum") for name in self.bits if name.endswith("_sum")]
+
+    def _derived(self) -> list[str]:
+        """All tensors with a scale, in the order of `_scale_vector`."""
+        return [*self._learned(), *(f"{i}.context" for i in range(self.config.layers)), *self._norms(), "position"]
 
     def _calibrate(self, real: dict[str, Tensor]) -> None:
         """Scales from real tensors of the float model."""
@@ -410,6 +481,8 @@ class QuantisedEncoder(nn.Module):
             for i in range(self.config.layers)
         ]
         self.register_buffer("context_gain", torch.tensor(gains))
+        gains = [calibrate_gain(real[name], 1.0, self.bits[name]) for name in self._norms()]
+        self.register_buffer("norm_gain", torch.tensor(gains, dtype=torch.long))
         values = torch.tensor(list(scale.values()), dtype=torch.float64).log().float()
         self.log_scale = nn.Parameter(values, requires_grad=learned)
         if not learned:
@@ -435,15 +508,14 @@ class QuantisedEncoder(nn.Module):
         return low - self.zero_point(name), high - self.zero_point(name)
 
     def _scale_vector(self) -> Tensor:
-        """Scales of all tensors, float64, differentiable: learned, contexts, position; n for the mean in the head."""
+        """Scales of all tensors, float64, differentiable: learned, contexts, norms, position; n for the mean in the head."""
         learned = self.log_scale.double().exp()
         context = learned.index_select(0, self._v_of) * torch.exp2(-self.context_gain.double())
-        return torch.cat([learned, context, self._fixed])
+        return torch.cat([learned, context, torch.exp2(-self.norm_gain.double()), self._fixed])
 
     def scales(self) -> dict[str, float]:
         """Scale of each tensor of codes."""
-        names = [*self._learned(), *(f"{i}.context" for i in range(self.config.layers)), "position"]
-        return dict(zip(names, self._scale_vector().tolist()[:-1], strict=True))
+        return dict(zip(self._derived(), self._scale_vector().tolist()[:-1], strict=True))
 
     def _weight_scales(self) -> Tensor:
         """Scale of each channel's weights, [C] float64."""
@@ -520,7 +592,7 @@ class QuantisedEncoder(nn.Module):
         )
 
     @torch.no_grad()
-    def plan(self) -> dict[str, LinearPlan | AttentionPlan | HeadPlan]:
+    def plan(self) -> dict[str, LinearPlan | AttentionPlan | LayerNormPlan | HeadPlan]:
         """All integers of the program, by the tensor they produce; attention under ``{i}.context``.
 
         Raises:
@@ -543,7 +615,16 @@ class QuantisedEncoder(nn.Module):
                 residual_mult = found.residual_ratio[w.residuals] * 2.0 ** (found.shift[w.y] - behind)
                 plans[w.y] = plans[w.y]._replace(residual_mult=residual_mult, residual_shift=behind)
         scale = self._scale_vector()
-        return plans | {f"{i}.context": self._attention(i, scale) for i in range(self.config.layers)}
+        plans |= {f"{i}.context": self._attention(i, scale) for i in range(self.config.layers)}
+        return plans | self._layer_norms()
+
+    def _layer_norms(self) -> dict[str, LayerNormPlan]:
+        plans = {}
+        for name, gain in zip(self._norms(), self.norm_gain.tolist(), strict=True):
+            e = norm_reciprocal_bits(self.config.d_model, self.bits[f"{name}_sum"])
+            down = e + RECIPROCAL_BITS - gain
+            plans[name] = LayerNormPlan(e, gain, 1 << (down - 1), down)
+        return plans
 
     def forward(self, x: Tensor) -> Tensor:
         """Forecast scaled targets from scaled inputs as the device does, [B, n, m] -> [B, outputs]."""
@@ -554,7 +635,7 @@ class QuantisedEncoder(nn.Module):
         bias, residual_ratio = found.bias.float(), found.residual_ratio.float()
         codes = {"position": self.position[None]}
         codes["input"] = QuantiseInput.apply(x, scale[names.index("input")], *self.code_range("input"))
-        unclamped = {}
+        unclamped, norms = {}, self._layer_norms()
         for group in self._groups:
             first, last = group[0], group[-1]
             if first.x.endswith(".context"):
@@ -575,6 +656,9 @@ class QuantisedEncoder(nn.Module):
             sizes = [w.rows.stop - w.rows.start for w in group]
             codes |= zip([w.y for w in group], y.split(sizes, -1), strict=True)
             unclamped |= zip([w.y for w in group], free.split(sizes, -1), strict=True)
+            if first.y.endswith("_sum"):
+                normed = first.y.removesuffix("_sum")
+                codes[normed] = LayerNormCodes.apply(y, norms[normed], *self.code_range(normed))
         if self.quant.scheme == "minmax":
             self._observe({"input": x / scale[names.index("input")]} | unclamped)
         head = self.wires[-1]
@@ -601,6 +685,9 @@ class QuantisedEncoder(nn.Module):
             if w.residual:
                 total += codes[w.residual] * (plan.residual_mult * 2.0**plan.residual_shift)
             codes[w.y] = (total * 2.0**-plan.shift).floor().clamp(*code_range(self.bits[w.y]))
+            if w.y.endswith("_sum"):
+                normed = w.y.removesuffix("_sum")
+                codes[normed] = normalise(codes[w.y], plans[normed])[0].clamp(*self.code_range(normed))
         pooled, head = codes[self.wires[-1].x].sum(1), plans["forecast"]  # [B, d]
         forecast = pooled @ head.weight.double().T + head.offset  # [B, outputs]
         return codes | {"pooled": pooled, "forecast": forecast, "forecast real": forecast * head.scale}

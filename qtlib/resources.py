@@ -16,7 +16,7 @@ from qtlib.config import MULTIPLIERS, STORES, HardwareConfig
 from qtlib.devices import DEVICES, device
 from qtlib.memory import Resources, allocate, mapped, mux, stores
 from qtlib.program import Program
-from qtlib.schedule import Schedule, legal_lanes, schedule
+from qtlib.schedule import Schedule, legal_lanes, norm_widths, schedule
 
 BAND = 0.15  # of the LUTs and of the flip-flops of a whole design, on every row of data/knowledge.csv
 
@@ -35,6 +35,8 @@ COMPONENTS = (
     (r"engine/softmax/rows_n\d+_exponentials", "exponential_tables"),
     (r"engine/softmax/rows_n\d+_reciprocal", "dividers"),
     (r"engine/softmax", "softmax"),
+    (r"engine/norm_layer_norm/rows_n\d+_squared", "square_tables"),
+    (r"engine/norm_layer_norm(/.*)?", "layer_norm"),
     (r"engine/inputs", "input_store"),
     (r"engine/banks_n\d+_activations", "activation_store"),
     (r"engine/banks_n\d+_broadcasts", "broadcast_store"),
@@ -186,7 +188,11 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
     address = max(plan.activation_depth, plan.broadcast_depth, plan.weight_words, len(plan.parameters)).bit_length()
     residual = max(w["broadcast_bits"], w["position_bits"])
     codes = max(plan.code_widths)
-    return {
+    norm = {}
+    if x := plan.norm_input:
+        bits = norm_widths(x)
+        norm = {"layer_norm": {"row bits": requantisers * (bits.sum + bits.squares + bits.root), "one": 1}}
+    return norm | {
         "multipliers": {
             "macs": macs,
             "accumulator bits": macs * plan.operands * w["acc_bits"] * (plan.operands > 1 or plan.dsp_macs == 0)
@@ -268,6 +274,10 @@ COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "unload": (
         {"one": 4.13},
         {"one": 2.17},
+    ),
+    "layer_norm": (  # of the designs in docs/design.md, which data/knowledge.csv does not hold
+        {"row bits": 3.95, "one": 40.0},
+        {"row bits": 2.83, "one": 30.0},
     ),
     "softmax": (
         {"score bits": 4.38, "one": 46.4},

@@ -18,7 +18,20 @@ from numpy.typing import NDArray
 
 from qtlib.config import HardwareConfig
 from qtlib.devices import device
-from qtlib.program import MULT_BITS, Codes, Context, Head, Linear, Pool, Program, Range, Scores, Softmax, Tensor
+from qtlib.program import (
+    MULT_BITS,
+    Codes,
+    Context,
+    Head,
+    LayerNorm,
+    Linear,
+    Pool,
+    Program,
+    Range,
+    Scores,
+    Softmax,
+    Tensor,
+)
 
 # Clocks of the pipeline; the numbers are registers in hdl/rtl, counted along the path.
 START = 2  # issue.vhd: fetch and setup before the first term of an operation
@@ -29,6 +42,9 @@ EXPONENTIAL = (
     4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
 )
 DIVIDE = 18  # divider.vhd
+# layer_norm.vhd: from the last code of the sums to the clock in which an address reads the reciprocal of their first slice, without
+# the clocks of the variance and of the root: square, sum, load | variance, one step more than bits | root | divider, written.
+ROOT_READABLE = 24
 RECIPROCAL_READABLE = 23  # from the address of a row's last score to the clock in which an address reads the reciprocal
 # The fewest requantisers whose clocks stay below this multiple of the fewest clocks: they cost DSP blocks, which are worth
 # more to a design whose multipliers do not all find one.
@@ -111,9 +127,9 @@ class Instruction:
 
     name: str  # of the tensor that it computes, with its head
     tensor: str
-    source: Linear | Scores | Context | Head
+    source: Linear | Scores | Context | LayerNorm | Head
     x_source: str  # input_store | activation_store | exponential_store
-    w_source: str  # weight_rom | head_rom | keys | values_t
+    w_source: str  # weight_rom | head_rom | keys | values_t | centre
     x: str  # region or tensor of the lane operand
     w: str = ""  # region of K or V
     rows: tuple[int, ...] = ()  # output feature of each output; -1: none
@@ -133,6 +149,7 @@ class Instruction:
     broadcast: str = ""
     broadcast_base: int = 0
     table: int = 0  # of exponentials
+    root_clocks: int = 0  # of sums that layer_norm.vhd reads: from their last code to the first reciprocals; else 0
     start: int = 0  # clock of its first term, counted from the fetch of the first operation
     macs: int = 0
 
@@ -165,6 +182,16 @@ class Schedule:
     weight_pack: int = 1  # weights in a memory word
     weight_segments: tuple[int, ...] = ()  # memory words of each segment of the weight store; empty: one segment
     block_segments: int = 0  # segments in block RAM, the first ones; the others have the memory type of the weights
+
+    @property
+    def norm(self) -> LayerNorm | None:
+        """A LayerNorm of the program, of which the engine has one for all; None without."""
+        return next((i.source for i in self.instructions if isinstance(i.source, LayerNorm)), None)
+
+    @property
+    def norm_input(self) -> Tensor | None:
+        """What that LayerNorm reads."""
+        return self.program.tensors[self.norm.x] if self.norm else None
 
     @property
     def multipliers(self) -> int:
@@ -224,6 +251,7 @@ class Issue(NamedTuple):
     w_address: int = 0
     w_lane: int = 0
     w_place: int = 0
+    diagonal: bool = False  # centre: the term is one of the outputs of the step
 
 
 def issued(plan: Schedule) -> Iterator[Issue]:
@@ -248,14 +276,17 @@ def issued(plan: Schedule) -> Iterator[Issue]:
                 w, lane = i.w_base + block * groups + step * unroll // lanes, step * unroll % lanes
             elif i.w_source == "values_t":
                 w, lane = i.w_base + step * groups + term // lanes, term % lanes
+            elif i.w_source == "centre":
+                w = i.w_base
             x = i.x_base + block * groups + group
-            yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane, place)
+            diagonal = i.w_source == "centre" and block == step
+            yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane, place, diagonal)
 
 
 class Span(NamedTuple):
     """What a unit does, in clocks from the fetch of the first operation; ``end`` is the clock after."""
 
-    unit: str  # lanes | requantisers | softmax | load | unload
+    unit: str  # lanes | requantisers | softmax | layer_norm | load | unload
     name: str
     start: int
     end: int
@@ -273,6 +304,16 @@ def timeline(plan: Schedule) -> list[Span]:
             first = last + CODE
             last = first + (shape.groups * shape.slices - 1) * max(shape.window, DIVIDE) + shape.window
             spans.append(Span("softmax", i.name, first, last - 1 + RECIPROCAL_READABLE))
+        if i.root_clocks:
+            last += CODE - 1  # of the last code
+            spans.append(
+                Span(
+                    "layer_norm",
+                    i.name,
+                    first + CODE,
+                    last + (shape.groups * shape.slices - 1) * DIVIDE + i.root_clocks,
+                )
+            )
     taken = plan.instructions[0].end(shape.groups) + 1
     spans.append(Span("load", plan.program.input.name, taken, taken + plan.load_clocks))
     done = plan.latency - plan.load_clocks - 2
@@ -338,6 +379,7 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
     of_heads = {name for op in scores for name in (op.x, op.other)}
     of_heads |= {op.other for op in program.operations if isinstance(op, Context)}
     residuals = {op.residual for op in program.operations if isinstance(op, Linear)}
+    normalised = _normalised(program)
     layout: dict[str, list[int]] = {}  # tensor in the activation store -> feature at each place
     result: list[Instruction] = []
 
@@ -362,6 +404,7 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
             residual="none" if op.residual is None else "position" if op.residual in program.constants else "stream",
             activation=name if activation else "",
             broadcast=name if broadcast else "",
+            root_clocks=root_clocks(program.tensors[op.y]) if op.y in normalised else 0,
             macs=shape.window * sum(row >= 0 for row in rows) * op.weight.shape[1],
         )
 
@@ -416,6 +459,26 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
                     ),
                 ]
                 layout[op.y] += rows
+        elif isinstance(op, LayerNorm):
+            rows = layout[op.y] = layout[op.x]
+            width = program.tensors[op.x].shape[-1]
+            result.append(
+                Instruction(
+                    name=op.y,
+                    tensor=op.y,
+                    source=op,
+                    x_source="activation_store",
+                    w_source="centre",
+                    x=op.x,
+                    rows=tuple(rows),
+                    columns=tuple(range(width)),
+                    inner=width,
+                    period=max(width, shape.slots),
+                    steps=len(rows) // shape.unroll,
+                    activation=op.y,
+                    broadcast=op.y if op.y in residuals else "",
+                )
+            )
         elif isinstance(op, Head):
             pool = operations.get(op.x)
             if not isinstance(pool, Pool):
@@ -450,6 +513,46 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
     if not result or not isinstance(result[-1].source, Head):
         raise ValueError("schedule: the program does not end with a head; the engine sends the results of a head")
     return result
+
+
+def _normalised(program: Program) -> set[str]:
+    """Tensors that a LayerNorm reads: each is written by the linear layer right before it, whose codes layer_norm.vhd sums."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for before, op in zip((None, *program.operations), program.operations):
+        if isinstance(op, LayerNorm):
+            if not isinstance(before, Linear) or before.y != op.x:
+                raise ValueError(
+                    f"schedule: {op.y} normalises {op.x}, which is not the result of a linear layer right before it"
+                )
+            x = program.tensors[op.x]
+            found[op.x] = x.shape[-1], x.bits, op.reciprocal_bits
+    if len(set(found.values())) > 1:
+        listed = "; ".join(f"{name}: {d}, {bits}, {e}" for name, (d, bits, e) in found.items())
+        raise ValueError(f"schedule: the engine has one LayerNorm; features, bits and reciprocal_bits differ: {listed}")
+    return set(found)
+
+
+class NormWidths(NamedTuple):
+    """Bits of what layer_norm.vhd keeps of a token."""
+
+    square: int  # odd part of d, times the square of a code
+    sum: int  # signed
+    squares: int
+    root: int
+
+
+def norm_widths(x: Tensor) -> NormWidths:
+    """Widths of the LayerNorm of x. Twin: the constants of hdl/rtl/layer_norm.vhd."""
+    d, code = x.shape[-1], 1 << (x.bits - 1)
+    odd = d // (d & -d)
+    root = max(2, (d * (2 * code - 1) // 2).bit_length())
+    return NormWidths((odd * code**2).bit_length(), Range(-d * code, 0).bits, (d * odd * code**2).bit_length(), root)
+
+
+def root_clocks(x: Tensor) -> int:
+    """Clocks from the last code of the sums x to their first reciprocals: the variance and the root take one for each bit."""
+    widths = norm_widths(x)
+    return ROOT_READABLE + widths.sum + widths.root
 
 
 def _allocate(
@@ -557,6 +660,7 @@ def _time(instructions: list[Instruction], shape: Shape) -> list[Instruction]:
             times = ready[i.w]
             earliest.append(_after(times, np.arange(len(times))[:, None] // unroll * groups * i.period + group * lanes))
             earliest.append(_after(exponentials, group * i.period))
+        if i.w_source in ("values_t", "centre"):
             slot = np.arange(groups * shape.slices)
             earliest.append(
                 _after(reciprocals, slot // shape.slices * i.period + i.inner - 1 + CAPTURE + slot % shape.slices)
@@ -588,6 +692,9 @@ def _time(instructions: list[Instruction], shape: Shape) -> list[Instruction]:
             last_slice = (np.arange(groups) + 1) * shape.slices - 1
             exponentials = (begin_softmax + last_slice * period + EXPONENTIAL)[None, :]
             reciprocals = begin_softmax + slices * period + shape.window - 1 + RECIPROCAL_READABLE
+        if i.root_clocks:
+            last_code = last_capture + slots - 1 + CODE
+            reciprocals = last_code + i.root_clocks + np.arange(groups * shape.slices) * DIVIDE
         clock = timed[-1].end(groups)
     return timed
 
@@ -688,16 +795,17 @@ def _widths(program: Program, instructions: list[Instruction]) -> dict[str, int]
     scaled = []
     for op in products:
         acc, whole = program.accumulator(op), program.scaled(op)
-        largest = (1 << 17) if isinstance(op, Context) else int(np.abs(np.asarray(op.mult)).max())
+        largest = int(np.abs(np.asarray(op.mult)).max()) if hasattr(op, "mult") else 1 << 17
         scaled += [*whole, largest * acc.low, largest * acc.high, -largest * acc.low, -largest * acc.high]
         scaled += [int(o) for o in np.ravel(op.offset)]
         if isinstance(op, Linear) and op.residual:
             extra = int(np.abs(op.residual_mult).max()) << (tensors[op.residual].bits - 1 + op.residual_shift)
             scaled += [-extra, extra]
-    multipliers = [int(m) for op in products if not isinstance(op, Context) for m in np.ravel(op.mult)]
+    multipliers = [int(m) for op in products if hasattr(op, "mult") for m in np.ravel(op.mult)]
     extras = [int(m) for op in linears if op.residual for m in op.residual_mult]
     offsets = [int(o) for i in instructions for o in np.ravel(i.source.offset)]
     corners = [a * b for i in instructions for a in _operand(i, program) for b in _other(i, program)]
+    centres = [_other(i, program).bits for i in instructions if isinstance(i.source, LayerNorm)]
     return {
         "input_bits": program.input.bits,
         "activation_bits": activation,
@@ -710,8 +818,9 @@ def _widths(program: Program, instructions: list[Instruction]) -> dict[str, int]
         "weight_bits": max(op.weight_bits for op in linears),
         "head_bits": head.weight_bits,
         "x_bits": max(activation, program.input.bits, exponential + 1),
-        "w_bits": max(max(op.weight_bits for op in linears), head.weight_bits, keys),
-        "product_bits": _signed_bits(*corners),
+        "w_bits": max(max(op.weight_bits for op in linears), head.weight_bits, keys, *centres),
+        # In a packed product a field holds one less where the field below is negative (mac.vhd): -1 times the lowest power of two.
+        "product_bits": _signed_bits(*corners, min(corners) - 1),
         "acc_bits": max(bound.bits for bound in sums),
         "mult_bits": max(_signed_bits(*multipliers), MULT_BITS if contexts else 2),
         "residual_mult_bits": max(_signed_bits(*extras, 0), 2),
@@ -733,6 +842,8 @@ def _other(i: Instruction, program: Program) -> Range:
     if isinstance(i.source, (Linear, Head)):
         top = (1 << (i.source.weight_bits - 1)) - 1
         return Range(-top, top)
+    if isinstance(i.source, LayerNorm):
+        return Range(-1, program.tensors[i.source.x].shape[-1] - 1)
     return program.tensors[i.source.other].range
 
 

@@ -54,7 +54,7 @@ STORES = (
     (r".*(^|/)head_store", "head"),
     (r".*(^|/)parameter_store", "parameter"),
     (r".*(^|/)position_store", "position"),
-    (r".*(^|/)rows_n\d+_exponentials", "table"),
+    (r".*(^|/)rows_n\d+_(exponentials|squared)", "table"),
     (r".*(^|/)unload/results", None),
 )
 # Yosys has no LUT RAM without a write port; a constant in LUTs is logic.

@@ -17,7 +17,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -328,7 +328,7 @@ def _check(experiment: Experiment, prepared: Prepared) -> None:
 
 def _identity(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
     """What a kept run must agree on."""
-    plain = json.loads(json.dumps(asdict(experiment)))  # tuples become lists, as in the file
+    plain = json.loads(json.dumps(experiment.choices))  # tuples become lists, as in the file
     data = {"sha256": prepared.series.sha256, "origin": "synthetic" if prepared.origin == "synthetic" else "measured"}
     return {"experiment": plain, "series": data, "procedure": PROCEDURE}
 

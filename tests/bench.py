@@ -15,8 +15,9 @@ from qtlib.paths import HDL
 
 ENUMERATIONS = {
     "x_source_t": ("input_store", "activation_store", "exponential_store"),
-    "w_source_t": ("weight_rom", "head_rom", "keys", "values_t"),
+    "w_source_t": ("weight_rom", "head_rom", "keys", "values_t", "centre"),
 }
+ENUMERATION_BITS = 3
 INTEGER_BITS = 20  # of qt_pkg.count_t
 VECTORS = ("std_ulogic_vector", "unsigned", "signed")
 
@@ -89,7 +90,7 @@ def width(kind, generics):
     if kind == "std_ulogic":
         return 1
     if kind in ENUMERATIONS:
-        return 2
+        return ENUMERATION_BITS
     if is_vector(kind):
         span = re.search(r"\((.*) downto 0\)$", kind)
         numbers = {name: value for name, value in generics.items() if isinstance(value, int)}
@@ -129,7 +130,7 @@ def to_bits(kind, name):
     if kind == "std_ulogic":
         return f'"" & {name}'
     if kind in ENUMERATIONS:
-        return f"std_ulogic_vector(to_unsigned({kind}'pos({name}), 2))"
+        return f"std_ulogic_vector(to_unsigned({kind}'pos({name}), {ENUMERATION_BITS}))"
     return f"std_ulogic_vector({name})" if is_vector(kind) else f"std_ulogic_vector(to_unsigned({name}, {INTEGER_BITS}))"
 
 

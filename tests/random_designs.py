@@ -19,7 +19,7 @@ def numbers(draws=DRAWS):
 
 
 def draw(number):
-    """Program and hardware: small shapes with odd widths, windows that lanes do not divide, every multiplier and memory type."""
+    """Program and hardware: small shapes with odd widths, windows that lanes do not divide, both norms, every multiplier and memory type."""
     rng = random.Random(number)
     heads, head_width = rng.choice([1, 1, 2, 3]), rng.choice([1, 2, 3, 4, 5, 8])
     model = ModelConfig(
@@ -30,8 +30,9 @@ def draw(number):
         heads=heads,
         layers=rng.choice([1, 1, 2]),
         ffn=rng.choice([None, None, 3, 10]),
+        norm=rng.choice(["batch", "layer"]),
     )
-    kinds = ("weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits")
+    kinds = ("weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits", "norm_bits")
     mixed = {name: rng.randint(2, 8) for name in kinds} if rng.random() < 0.5 else {}
     quant = QuantConfig(bits=2 + number % 7, **mixed)
     lanes = rng.choice(legal_lanes(model.window))

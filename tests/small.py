@@ -12,8 +12,10 @@ SHAPES = {
     "one-layer": ModelConfig(window=6, d_model=8),
     "two-heads": ModelConfig(window=5, features=3, d_model=8, heads=2),
     "two-layers-three-outputs": ModelConfig(window=7, features=2, outputs=3, d_model=6, heads=3, layers=2, ffn=10),
+    "layer-norm": ModelConfig(window=6, features=2, d_model=7, norm="layer"),
+    "two-layers-layer-norm": ModelConfig(window=5, outputs=2, d_model=10, heads=2, layers=2, ffn=9, norm="layer"),
 }
-MIXED = QuantConfig(bits=5, weight_bits=4, input_bits=7, residual_bits=8, softmax_bits=6, head_bits=3)
+MIXED = QuantConfig(bits=5, weight_bits=4, input_bits=7, residual_bits=8, softmax_bits=6, head_bits=3, norm_bits=7)
 WIDTHS = {"8-bit": QuantConfig(bits=8), "4-bit": QuantConfig(bits=4), "2-bit": QuantConfig(bits=2), "mixed": MIXED}
 
 
@@ -31,8 +33,9 @@ def encoder(config: ModelConfig, seed: int = 0) -> Encoder:
             for norm in (layer.norm1, layer.norm2):
                 torch.nn.init.normal_(norm.weight)
                 torch.nn.init.normal_(norm.bias, std=0.3)
-                norm.running_mean.normal_(std=0.3)
-                norm.running_var.uniform_(0.3, 2.0)
+                if config.norm == "batch":
+                    norm.running_mean.normal_(std=0.3)
+                    norm.running_var.uniform_(0.3, 2.0)
     return model.eval()
 
 

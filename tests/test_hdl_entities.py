@@ -11,8 +11,8 @@ import twins
 
 from qtlib import emit, integer, memory, simulate, tools
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
-from qtlib.program import Range, code_range
-from qtlib.schedule import issued
+from qtlib.program import Range, code_range, norm_reciprocal_bits
+from qtlib.schedule import issued, schedule
 
 pytestmark = pytest.mark.needs_ghdl
 paces = pytest.mark.parametrize("pace", [1.0, 0.5], ids=["full-speed", "paused"])
@@ -105,6 +105,19 @@ def test_mac_at_all_corners_of_the_operands(work, rng, bits, multiplier):
     clocks = [
         {"valid": 1, "first": int(n % 4 == 0), "x": xs, "w": v}
         for n, (xs, v) in enumerate([([x.low] * operands, w.low)] * 4 + [([x.high] * operands, w.high)] * 4 + corners)
+    ]
+    bench.run(work, "mac", generics, twins.mac(clocks, x.bits, generics["acc_bits"]))
+
+
+def test_mac_packs_products_of_a_layer_norm_that_are_a_power_of_two(work, rng):
+    """-128 * 4 in both fields: the upper one is one less before it is repaired, and needs the bit for it."""
+    x, w = code_range(8), Range(-1, 4)
+    program = small.program(ModelConfig(window=2, d_model=5, norm="layer"), QuantConfig(bits=2))
+    widths = schedule(program, HardwareConfig(multiplier="packed")).widths
+    generics = mac_generics(x, w, 2, 4, "dsp") | {name: widths[name] for name in ("product_bits", "packed_bits")}
+    clocks = [
+        {"valid": 1, "first": int(n % 4 == 0), "x": list(xs), "w": v}
+        for n, (xs, v) in enumerate(itertools.product(itertools.product((-128, -127, -1, 0, 127), repeat=2), (-1, 4)))
     ]
     bench.run(work, "mac", generics, twins.mac(clocks, x.bits, generics["acc_bits"]))
 
@@ -274,6 +287,41 @@ def test_softmax(work, rng, keys, padded_keys, groups, parts, width, pace):
 
 
 @paces
+@pytest.mark.parametrize(
+    ("features", "bits", "slices", "width"),
+    [(16, 8, 8, 1), (7, 8, 3, 2), (1, 2, 1, 1), (128, 8, 2, 2), (127, 5, 1, 1), (12, 3, 5, 3), (2, 2, 2, 1), (3, 8, 1, 4)],
+)
+def test_layer_norm(work, rng, features, bits, slices, width, pace):
+    e = norm_reciprocal_bits(features, bits)
+    generics = {"features": features, "slices": slices, "width": width, "bits": bits, "reciprocal_bits": e, "table_memory": "auto"}
+    low, high = code_range(bits)
+    clocks, starts, limited = [], {}, 0
+    for draw in range(4):
+        codes = rng.integers(low, high + 1, (slices, width, features))
+        codes[-1, -1, : features // 2] = low  # both ends, half and half: the largest root
+        codes[-1, -1, features // 2 :] = high
+        if draw < 2 or slices * width > 1:
+            codes[0, 0] = (low, 0, high, rng.integers(low, high + 1))[draw]  # all features equal: the root is 0
+        if draw % 2:
+            codes = -1 - codes
+        limited += int((twins.reciprocals_of(codes, e) == 2 ** (e + 16) // (2**e - 1)).sum())
+        # As it retires: feature after feature, in each all slices.
+        order = [(feature, index) for feature in range(features) for index in range(slices)]
+        for number, (feature, index) in enumerate(order):
+            while rng.random() >= pace:
+                clocks.append({"sum_valid": 0, "start": 0})
+            word = twins.pack(codes[index, :, feature], bits)
+            last = number == len(order) - 1
+            clocks.append({"sum_valid": 1, "sum_first": feature == 0, "sum_slice": index, "sum_data": word, "start": last})
+        starts[len(clocks) - 1] = codes
+        clocks += [{"sum_valid": 0, "start": 0} for _ in range(18 * slices + 60)]
+    assert limited >= 2
+    whole = twins.layer_norm(clocks, starts, generics)
+    cut = [dict(clock) for clock in whole[: min(starts) + 40]]  # the reset comes amid the square root
+    bench.run(work, "layer_norm", generics, cut, whole)
+
+
+@paces
 @pytest.mark.parametrize(("window", "features", "lanes"), [(6, 1, 6), (7, 3, 4), (5, 2, 1), (1, 1, 1)])
 def test_load(work, rng, window, features, lanes, pace):
     generics = {"window": window, "features": features, "lanes": lanes, "bits": 5}
@@ -329,6 +377,8 @@ DESIGNS = {
     "folded": (small.SHAPES["two-layers-three-outputs"], small.MIXED, HardwareConfig(lanes=4, unroll=2, requantisers=2)),
     "surplus": (replace(small.SHAPES["two-heads"], d_model=10, outputs=2), small.MIXED, HardwareConfig(lanes=3, unroll=3)),
 }
+DESIGNS["normed"] = (small.SHAPES["layer-norm"], small.WIDTHS["8-bit"], HardwareConfig(lanes=3, unroll=3, requantisers=1))
+DESIGNS["normed-layers"] = (small.SHAPES["two-layers-layer-norm"], small.MIXED, HardwareConfig(lanes=5, requantisers=5))
 # Weights in segments and several to a word, as designs have them whose weights exceed the block RAM.
 DESIGNS["segments"] = DESIGNS["surplus"]
 designs = pytest.mark.parametrize("name", DESIGNS)
@@ -395,6 +445,8 @@ def test_retire(work, rng, design, pace):
     }
     groups, unroll = plan.shape.groups, plan.shape.unroll
     padded = [-(-count // unroll) * unroll for count in (plan.shape.window, plan.program.output.shape[0])]
+    if plan.norm:
+        padded[0] = max(padded[0], -(-plan.program.tensors[plan.norm.x].shape[-1] // unroll) * unroll)
     sizes = (padded[0], groups * plan.shape.slices, padded[1])
     generics |= {
         key: bench.address_bits(size)

@@ -1,6 +1,7 @@
 import re
 from fractions import Fraction
-from math import floor
+from math import floor, isqrt
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from qtlib.program import (
     ACC_BITS,
     Context,
     Head,
+    LayerNorm,
     Linear,
     Operation,
     Pool,
@@ -83,6 +85,13 @@ def _plain(prog: Program, window: np.ndarray) -> dict[str, np.ndarray]:
                 ]
                 for t in range(y.shape[0])
             ]
+        elif isinstance(op, LayerNorm):
+            held[op.y] = []
+            for row in x:
+                d, total = len(row), sum(row)
+                root = isqrt(d * sum(a * a for a in row) - total**2)
+                inverse = 2 ** (op.reciprocal_bits + 16) // max(root, 2**op.reciprocal_bits - 1)
+                held[op.y].append([sat((d * a - total) * inverse + op.offset, op.shift, y) for a in row])
         elif isinstance(op, Pool):
             held[op.y] = [sum(column) for column in zip(*x)]
         elif isinstance(op, Head):
@@ -129,6 +138,39 @@ def test_the_reciprocal_rounds_down_and_fits_seventeen_bits(bits):
     found = reciprocal(totals, bits)
     assert (found == [floor(Fraction(2 ** (bits + 16), int(total))) for total in totals]).all()
     assert found.max() < 1 << 17
+
+
+def normalised(x, op, bits=8):
+    """A LayerNorm of codes [tokens, d]."""
+    x = np.asarray(x)[None]
+    tensors = {"x": Tensor(name="x", shape=x.shape[1:], bits=8), "y": Tensor(name="y", shape=x.shape[1:], bits=bits)}
+    return integer.layer_norm(op, SimpleNamespace(tensors=tensors), x)[0]
+
+
+NORM = LayerNorm(x="x", y="y", reciprocal_bits=3, offset=1 << 13, shift=14)  # codes of 2**-5
+
+
+def test_a_layer_norm_is_that_of_real_numbers_to_a_code():
+    x = np.random.default_rng(0).integers(-60, 90, (200, 16))
+    real = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    assert np.abs(normalised(x, NORM) - 32 * real).max() < 1.0
+
+
+def test_a_layer_norm_ignores_what_all_features_have_in_common():
+    x = np.random.default_rng(0).integers(-40, 40, (50, 16))
+    assert (normalised(x + 60, NORM) == normalised(x, NORM)).all()
+
+
+def test_a_token_of_equal_features_is_normalised_to_zero():
+    assert not normalised(np.array([[-128] * 16, [0] * 16, [127] * 16]), NORM).any()
+
+
+def test_the_limit_of_the_root_keeps_the_noise_of_one_code_small():
+    one = np.zeros((1, 16), np.int64)
+    one[0, 3] = 1  # root = 3, below the limit 7
+    assert normalised(one, NORM).tolist() == [[-5] * 3 + [69] + [-5] * 12]  # 15 / 7 and -1 / 7 of 32
+    one[0, 3] = 2  # root = 7, at the limit
+    assert normalised(one, NORM)[0, 3] == 127  # 30 / 7 of 32 is 137: saturated
 
 
 def test_a_softmax_row_of_equal_scores_averages_v():

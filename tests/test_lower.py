@@ -22,6 +22,15 @@ def test_operations_come_in_the_order_of_the_engine():
     assert [op.y for op in program.operations] == ["embed", *layers, "pooled", "forecast"]
 
 
+def test_a_layer_norm_comes_right_behind_the_sum_that_it_reads():
+    program = lower(quantised(SHAPES["two-layers-layer-norm"], MIXED))
+    layer = [*LAYER[:6], "attention_sum", "attention", "hidden", "output_sum", "output"]
+    assert [op.y for op in program.operations] == ["embed", *(f"{i}.{n}" for i in (0, 1) for n in layer), "pooled", "forecast"]
+    assert [op.x for op in program.operations if op.kind == "layer_norm"] == [
+        f"{i}.{name}_sum" for i in (0, 1) for name in ("attention", "output")
+    ]
+
+
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 def test_every_tensor_has_the_width_that_the_config_asks_for(config):
     bits = {name: tensor.bits for name, tensor in lower(quantised(config, MIXED)).tensors.items()}
@@ -30,6 +39,7 @@ def test_every_tensor_has_the_width_that_the_config_asks_for(config):
     for name, found in bits.items():
         kind = name.partition(".")[2] or name
         expected = {"input": 7, "position": 7, "exponentials": 6} | dict.fromkeys(("embed", "attention", "output"), 8)
+        expected |= dict.fromkeys(("attention_sum", "output_sum"), 7)
         assert found == expected.get(kind, MIXED.bits), name
 
 
@@ -69,6 +79,32 @@ def test_the_norm_is_folded_with_its_gain_statistics_and_bias():
     assert residual == pytest.approx(gain * scales["embed"] / y, rel=1e-3)
     bias = gain * (linear.bias - norm.running_mean).detach().numpy() + norm.bias.detach().numpy()
     assert (op.offset - 2 ** (op.shift - 1)) / 2**op.shift == pytest.approx(bias / y, abs=1e-3)
+
+
+def test_gain_and_bias_of_a_layer_norm_are_folded_into_all_that_read_it():
+    model = encoder(SHAPES["two-layers-layer-norm"])
+    first, second = model.layers
+    quantised_model = QuantisedEncoder(model, WIDTHS["8-bit"], windows(model.config))
+    program, scales = lower(quantised_model), quantised_model.scales()
+    found = operations(program)
+    for name, linear, norm in (("1.q", second.q, first.norm2), ("0.hidden", first.ffn1, first.norm1)):
+        op, x, y = found[name], program.tensors[found[name].x], scales[name]
+        assert (norm.weight < 0).any() and (norm.weight > 0).any()
+        step = op.mult / 2**op.shift * y / scales[op.x]  # of a weight code, for each channel
+        weight = (linear.weight * norm.weight).detach().numpy()
+        assert np.abs(op.weight * step[:, None] - weight).max() < 0.02 * np.abs(weight).max()
+        bias = (linear.bias + linear.weight @ norm.bias).detach().numpy()
+        zero = program.tensors[name].zero_point
+        assert (op.offset - 2 ** (op.shift - 1)) / 2**op.shift == pytest.approx(bias / y + zero, abs=1e-3)
+        assert x.scale[0] == 2.0 ** round(np.log2(x.scale[0]))
+    op, y = found["1.attention_sum"], scales["1.attention_sum"]
+    gain, bias = first.norm2.weight.detach().numpy(), (second.o.bias + first.norm2.bias).detach().numpy()
+    residual = op.residual_mult / 2.0 ** (op.shift - op.residual_shift)
+    assert residual == pytest.approx(gain * scales["0.output"] / y, rel=1e-3)
+    assert (op.offset - 2 ** (op.shift - 1)) / 2**op.shift == pytest.approx(bias / y, abs=1e-3)
+    head = model.head
+    bias = (head.bias + head.weight @ second.norm2.bias).detach().numpy()
+    assert found["forecast"].offset * program.output.scale == pytest.approx(bias, abs=1e-3)
 
 
 def test_the_score_multiplier_holds_the_width_of_one_head():

@@ -10,9 +10,11 @@ from small import SHAPES, WIDTHS, codes, program
 
 from qtlib import integer
 from qtlib import program as programs
+from qtlib.config import ModelConfig
 from qtlib.program import (
     Context,
     Head,
+    LayerNorm,
     Linear,
     Operation,
     Pool,
@@ -110,6 +112,12 @@ def test_the_scaled_range_holds_every_shifted_sum():
     scores = operation(prog, "0.scores")
     total = (held["0.q"] @ held["0.k"].swapaxes(1, 2)) * scores.mult + scores.offset
     assert prog.scaled(scores).low <= total.min() and total.max() <= prog.scaled(scores).high
+    norm, normed_held = operation(normed(), "0.attention"), integer.trace(normed(), codes(normed(), 64))
+    x = normed_held["0.attention_sum"]
+    acc = 7 * x - x.sum(-1, keepdims=True)
+    root = np.floor(np.sqrt((acc * acc).sum(-1, keepdims=True) // 7))
+    total = acc * programs.reciprocal(np.maximum(root, 3).astype(int), norm.reciprocal_bits) + norm.offset
+    assert normed().scaled(norm).low <= total.min() and total.max() <= normed().scaled(norm).high
     context = operation(prog, "0.context")
     e = held["0.exponentials"][:, 0]
     total = (e @ held["0.v"]) * programs.reciprocal(e.sum(-1, keepdims=True), 8) + context.offset
@@ -214,6 +222,57 @@ def test_a_table_entry_beyond_its_width_is_refused():
 def test_a_table_that_does_not_start_full_is_refused():
     with raises(ValueError, "program: 0.exponentials: table[0]=254 must be the largest unsigned code, 255"):
         changed(program(), "0.exponentials", table=np.full(256, 254))
+
+
+def normed():
+    return program(SHAPES["layer-norm"])
+
+
+def test_a_layer_norm_of_another_shape_is_refused():
+    text = "program: 0.attention: 0.attention_sum has shape (6, 7) and signed=True, expected signed codes of shape (6, 8)"
+    with raises(ValueError, text):
+        resized(normed(), "0.attention", shape=(6, 8))
+
+
+def test_a_layer_norm_of_unsigned_codes_is_refused():
+    text = "program: 0.attention: 0.attention_sum has shape (6, 7) and signed=False, expected signed codes of shape (6, 7)"
+    with raises(ValueError, text):
+        resized(normed(), "0.attention_sum", signed=False)
+
+
+def test_a_layer_norm_of_more_features_than_its_operand_counts_is_refused():
+    config = ModelConfig(window=2, d_model=129, ffn=1, norm="layer")
+    text = "program: 0.attention: LayerNorm of 129 features needs the operand 128; 8 bits hold those of at most 128"
+    with raises(ValueError, text):
+        program(config)
+    program(dataclasses.replace(config, d_model=128))
+
+
+@pytest.mark.parametrize("bits", [1, 17])
+def test_a_reciprocal_beyond_the_divider_is_refused(bits):
+    with raises(ValueError, f"program: 0.attention: reciprocal_bits={bits} is outside 2..16"):
+        changed(normed(), "0.attention", reciprocal_bits=bits)
+
+
+def test_a_shift_of_a_layer_norm_beyond_the_shifter_is_refused():
+    with raises(ValueError, "program: 0.output: shift=25 is outside 1..24"):
+        changed(normed(), "0.output", shift=25)
+
+
+def test_a_layer_norm_that_the_accumulator_cannot_hold_is_refused():
+    span = 6 * (2**23 - 1)
+    text = f"program: 0.attention: sums span [{-span}, {span}], which needs 27 bits; the accumulator has 25"
+    with raises(OverflowError, text):
+        resized(normed(), "0.attention_sum", bits=23)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_the_smallest_reciprocal_of_a_layer_norm_keeps_eight_bits_and_the_largest_seventeen(bits):
+    for d in range(1, 129):
+        e = programs.norm_reciprocal_bits(d, bits)
+        root = d * (2**bits - 1) // 2  # at both ends, half and half
+        assert programs.reciprocal(np.array(max(root, 2**e - 1)), e).item() >= 2**7
+        assert programs.reciprocal(np.array(2**e - 1), e).item() < 2**17
 
 
 @pytest.mark.parametrize("shift", [0, 25])
@@ -341,6 +400,7 @@ def test_a_write_that_fails_leaves_the_old_program(tmp_path, monkeypatch):
 
 def test_every_kind_of_operation_is_named_once():
     assert programs.KINDS == {
-        "linear": Linear, "scores": Scores, "softmax": Softmax, "context": Context, "pool": Pool, "head": Head,
+        "linear": Linear, "scores": Scores, "softmax": Softmax, "context": Context, "layer_norm": LayerNorm, "pool": Pool,
+        "head": Head,
     }  # fmt: skip
     assert issubclass(Linear, Operation) and isinstance(program(), Program)

@@ -14,6 +14,8 @@ from qtlib.program import MULT_BITS, code_range
 from qtlib.quantise import (
     MULT_TOP,
     AttentionCodes,
+    LayerNormCodes,
+    LayerNormPlan,
     LinearCodes,
     QuantisedEncoder,
     QuantiseInput,
@@ -255,6 +257,73 @@ def test_gradients_of_attention_are_those_of_the_real_expression():
     for name, a, b in zip(("q", "k", "v", "ratio", "scale"), expected[1:], found[1:]):
         # The real softmax and the tabulated one differ by half a step of the table.
         assert (a - b).norm() < 0.03 * a.norm(), name
+
+
+def test_gradients_of_a_layer_norm_are_those_of_the_real_expression():
+    plan, low, high = LayerNormPlan(3, 5, 1 << 13, 14), -128, 127
+    x = torch.randint(-60, 60, (4, 5, 16), generator=torch.Generator().manual_seed(1)).double()
+    x[0, 0] = 7.0  # equal features and nearly equal ones: below the limit of the root
+    x[0, 1] = torch.tensor([1.0] + [0.0] * 15)
+    x[1, 1, 0] = 127.0
+    x[1, 1, 1:] = -20.0  # saturates: 3.87 standard deviations are 123.9, of a few features less
+    x[1, 2, 1:] = torch.linspace(-3, 3, 15).round()
+    x[1, 2, 0] = 120.0
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
+    low, high = -64, 63  # a tensor of 7 bits, so that codes saturate
+
+    def gradients(function):
+        leaf = x.clone().requires_grad_()
+        y = function(leaf)
+        y.backward(upstream.to(y.dtype))
+        return y.detach().double(), leaf.grad
+
+    def reference(x):
+        acc = 16 * x - x.sum(-1, keepdim=True)
+        variance = 16 * (x * x).sum(-1, keepdim=True) - x.sum(-1, keepdim=True) ** 2
+        limited = variance.clamp_min(49.0)  # the root of which is 7, with a gradient of 0 below
+        return _saturated(acc * 2.0**plan.gain / limited.sqrt(), low, high)
+
+    expected, found = gradients(reference), gradients(lambda x: LayerNormCodes.apply(x.float(), plan, low, high))
+    assert 0.005 < (expected[0].abs() >= 63).double().mean() < 0.5
+    assert (expected[0] - found[0]).abs().max() <= 1
+    # The whole root and the reciprocal of few bits are off by up to 1 %; where a code of one is at the end, the other's may not be.
+    same = (expected[0] == found[0]).all(-1)
+    assert same.double().mean() > 0.2 and same[0, 0] and same[0, 1]
+    a, b = expected[1][same], found[1][same]
+    assert (a - b).norm() < 0.01 * a.norm()
+    assert torch.allclose(found[1][0, 1], expected[1][0, 1], rtol=1e-5)  # the limit holds the root: exact
+
+
+def test_a_layer_norm_passes_no_gradient_along_its_input_and_along_a_constant():
+    """Moving or scaling all features of a token changes nothing, so the gradient is orthogonal to both directions."""
+    plan = LayerNormPlan(3, 5, 1 << 13, 14)
+    x = torch.randint(-60, 60, (50, 1, 16), generator=torch.Generator().manual_seed(3)).float().requires_grad_()
+    LayerNormCodes.apply(x, plan, -128, 127).backward(torch.randn(x.shape, generator=torch.Generator().manual_seed(4)))
+    assert x.grad.sum(-1).abs().max() < 1e-4
+    along = (x.grad * (x - x.mean(-1, keepdim=True))).sum(-1).abs()
+    assert (along < 0.02 * (x.grad.norm(dim=-1) * x.norm(dim=-1))).all()  # the whole root is up to 1 / 100 too small
+
+
+def test_the_scale_of_a_layer_norm_is_the_power_of_two_of_the_least_error():
+    real = encoder(SHAPES["layer-norm"]).trace(windows(SHAPES["layer-norm"], 32))["0.attention"]
+    model = quantised(SHAPES["layer-norm"], WIDTHS["8-bit"])
+
+    def error(gain):
+        return (((real * 2**gain + 0.5).floor().clamp(-128, 127) / 2**gain - real) ** 2).mean()
+
+    best = model.plan()["0.attention"].gain
+    assert all(error(best) <= error(other) for other in range(7))
+    assert model.scales()["0.attention"] == 2.0**-best
+
+
+def test_gain_and_bias_of_a_layer_norm_are_folded_into_its_readers():
+    model = encoder(SHAPES["two-layers-layer-norm"])
+    folded, layer = {part.y: part for part in fold(model)}, model.layers[1]
+    z, context = torch.randn(2, 5, 10), torch.randn(2, 5, 10)  # z: the stream without gain and bias
+    y = model.layers[0].norm2.weight * z + model.layers[0].norm2.bias
+    q, total = folded["1.q"], folded["1.attention_sum"]
+    assert torch.allclose(z @ q.weight.T + q.bias, layer.q(y), atol=1e-5)
+    assert torch.allclose(context @ total.weight.T + total.bias + z * total.gain, layer.o(context) + y, atol=1e-5)
 
 
 def test_the_gradient_of_a_scale_is_that_of_lsq():

@@ -5,10 +5,10 @@ import re
 
 import knowledge
 import pytest
-from small import program
+from small import SHAPES, program
 
 from qtlib import resources
-from qtlib.config import HardwareConfig, ModelConfig
+from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
 from qtlib.memory import Memory, Resources, block_ram, distributed, mapped
 from qtlib.resources import BAND, COEFFICIENTS, by_component, check_fit, estimate, exceeded, quantities
@@ -60,7 +60,7 @@ def test_a_total_is_the_sum_of_its_components():
 
 
 def test_every_coefficient_belongs_to_a_quantity_and_is_not_negative():
-    sizes = quantities(schedule(program(), HardwareConfig()))
+    sizes = quantities(schedule(program(SHAPES["layer-norm"]), HardwareConfig()))
     assert set(COEFFICIENTS) == set(sizes)
     for name, pair in COEFFICIENTS.items():
         for coefficients in pair:
@@ -83,6 +83,33 @@ def test_block_ram_follows_the_words_of_the_data_sheet(depth, width, halves):
 @pytest.mark.parametrize(("depth", "width", "luts"), [(32, 6, 4), (32, 192, 128), (64, 3, 4), (24, 16, 12)])
 def test_distributed_ram_follows_the_words_of_the_data_sheet(depth, width, luts):
     assert distributed(depth, width)[1].lut_memory == luts
+
+
+@pytest.mark.parametrize(("depth", "width", "luts"), [(8, 31, 16), (2, 28, 16), (32, 8, 4), (64, 4, 4)])
+def test_a_memory_of_one_address_reads_at_its_writing_port_too(depth, width, luts):
+    assert distributed(depth, width, single=True)[1].lut_memory == luts
+
+
+# Whole designs of Yosys 0.70, LUTs and flip-flops; the programs are those of tests/small.py.
+COUNTED = [
+    (ModelConfig(window=24, d_model=16, norm="layer"), QuantConfig(), HardwareConfig(requantisers=3), 4410, 4519),
+    (ModelConfig(window=4, d_model=8, norm="layer"), QuantConfig(), HardwareConfig(requantisers=2), 1986, 1767),
+    (
+        ModelConfig(window=4, d_model=24, norm="layer"), QuantConfig(bits=6, norm_bits=6),
+        HardwareConfig(requantisers=1, multiplier="dsp"), 1393, 1306,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "quant", "hardware", "luts", "ffs"), COUNTED)
+def test_designs_with_a_layer_norm_are_within_the_band(model, quant, hardware, luts, ffs):
+    found = estimate(program(model, quant), hardware)
+    assert abs(found.total.lut / luts - 1) <= BAND and abs(found.total.ff / ffs - 1) <= BAND
+    assert not {"layer_norm", "square_tables"} - set(found.components)
+
+
+def test_a_design_without_layer_norm_has_no_such_component():
+    assert not {"layer_norm", "square_tables"} & set(estimate(program(), HardwareConfig()).components)
 
 
 def test_a_memory_type_is_obeyed_and_one_word_is_a_register():

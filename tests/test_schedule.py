@@ -95,8 +95,9 @@ def test_every_legal_combination_is_accepted_and_every_other_one_refused(shape):
                     assert legal
 
 
-def published(hardware=None, **quant):
-    return schedule(small.program(ModelConfig(window=24, d_model=16), QuantConfig(**quant)), hardware or HardwareConfig())
+def published(hardware=None, norm="batch", **quant):
+    shape = ModelConfig(window=24, d_model=16, norm=norm)
+    return schedule(small.program(shape, QuantConfig(**quant)), hardware or HardwareConfig())
 
 
 def test_the_published_shape_needs_the_recorded_clocks():
@@ -105,6 +106,47 @@ def test_the_published_shape_needs_the_recorded_clocks():
     assert plan.multipliers == 24
     # As in docs and README; a change of the engine's pipeline changes them on purpose.
     assert 92_560 / 24 < plan.interval < plan.latency < 1.1 * 92_560 / 24
+
+
+def test_a_layer_norm_costs_a_pass_of_the_lanes_and_the_wait_for_its_roots():
+    plain, normed = published(HardwareConfig(requantisers=3)), published(HardwareConfig(requantisers=3), norm="layer")
+    assert (plain.latency, plain.program.macs) == (4062, normed.program.macs)
+    passes = [i for i in normed.instructions if i.w_source == "centre"]
+    assert [(i.inner, i.steps) for i in passes] == [(16, 16)] * 2
+    # Eight slices of 18 clocks follow the first root; the first sum of the pass is computed meanwhile.
+    wait = normed.latency - plain.latency - 2 * 16 * 16
+    assert 2 * (7 * 18) < wait < 2 * (7 * 18 + 60)
+
+
+def test_a_pass_starts_so_that_its_last_slice_meets_its_reciprocals():
+    plan = published(HardwareConfig(requantisers=3), norm="layer")
+    spans = {(span.unit, span.name): span for span in module.timeline(plan)}
+    for name in ("0.attention", "0.output"):
+        unit = spans["layer_norm", f"{name}_sum"]
+        assert unit.end == spans["requantisers", name].start + plan.shape.slices - 1
+        assert unit.start > spans["lanes", f"{name}_sum"].start
+
+
+def changed(program, y, **changes):
+    operations = [replace(op, **changes) if op.y == y else op for op in program.operations]
+    return replace(program, operations=tuple(operations))
+
+
+def test_a_layer_norm_that_does_not_follow_its_sum_is_refused():
+    program = small.program(small.SHAPES["layer-norm"])
+    text = "schedule: 0.output normalises 0.attention_sum, which is not the result of a linear layer right before it"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        schedule(changed(program, "0.output", x="0.attention_sum"), HardwareConfig())
+
+
+def test_layer_norms_that_differ_are_refused():
+    program = changed(small.program(small.SHAPES["layer-norm"]), "0.output", reciprocal_bits=4, shift=15)
+    text = (
+        "schedule: the engine has one LayerNorm; features, bits and reciprocal_bits differ: "
+        "0.attention_sum: 7, 8, 2; 0.output_sum: 7, 8, 4"
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        schedule(program, HardwareConfig())
 
 
 def test_more_lanes_or_more_unroll_never_cost_clocks():
@@ -142,6 +184,7 @@ def test_addresses_stay_inside_their_stores(number):
         "head_rom": len(plan.head_weights),
         "keys": plan.broadcast_depth,
         "values_t": plan.broadcast_depth,
+        "centre": 1,
     }
     for clock in issued(plan):
         if clock.valid:

@@ -4,13 +4,14 @@ A twin takes the inputs of every clock and adds the outputs that belong to it; a
 The arithmetic itself comes from qtlib.integer and qtlib.program, never from the VHDL.
 """
 
+from math import isqrt
 from types import SimpleNamespace
 
 import numpy as np
 
 from qtlib import integer
-from qtlib.program import Context, Head, Scores, Tensor, reciprocal
-from qtlib.schedule import pack
+from qtlib.program import Context, Head, LayerNorm, Scores, Tensor, reciprocal
+from qtlib.schedule import pack, root_clocks
 
 
 def ram(clocks):
@@ -179,6 +180,30 @@ def softmax(clocks, starts, generics):
     return clocks
 
 
+def reciprocals_of(codes, reciprocal_bits):
+    """Reciprocals of the limited roots of tokens [..., feature], by whole numbers and `math.isqrt`."""
+    rows = np.asarray(codes).reshape(-1, np.shape(codes)[-1]).tolist()
+    roots = [isqrt(len(row) * sum(c * c for c in row) - sum(row) ** 2) for row in rows]
+    found = [int(reciprocal(np.int64(max(root, 2**reciprocal_bits - 1)), reciprocal_bits)) for root in roots]
+    return np.reshape(found, np.shape(codes)[:-1])
+
+
+def layer_norm(clocks, starts, generics):
+    """Reciprocals of the codes [slice, width, feature] whose last ones came with each start: clock -> codes."""
+    g = SimpleNamespace(**generics)
+    first = root_clocks(Tensor(name="x", shape=(1, g.features), bits=g.bits)) - 1
+    for clock in clocks:
+        clock["reciprocal_valid"] = 0
+    for start, codes in starts.items():
+        for index, row in enumerate(reciprocals_of(codes, g.reciprocal_bits)):
+            clocks[start + first + index * 18] |= {
+                "reciprocal_valid": 1,
+                "reciprocal_slice": index,
+                "reciprocal_data": pack(row, 17),
+            }
+    return clocks
+
+
 def sums(plan, tensors, i, rng):
     """Accumulators [step, group, unroll, lane] of one instruction for one window; lanes without a token hold noise."""
     shape, op = plan.shape, i.source
@@ -199,6 +224,8 @@ def sums(plan, tensors, i, rng):
             elif isinstance(op, Head):
                 pooled = next(p for p in plan.program.operations if p.y == op.x)
                 acc[place, :window] = tensors[pooled.x][0] @ op.weight[row]
+            elif isinstance(op, LayerNorm):
+                acc[place, :window] = x.shape[1] * x[:, row] - x.sum(1)
             else:
                 acc[place, :window] = x @ op.weight[row]
         else:
@@ -231,7 +258,7 @@ def retire(plan, tensors, gaps, rng):
     def at(number):
         while len(clocks) <= number:
             clocks.append({"captured": 0, "advance": 0, "stream_valid": 0, "activation_valid": 0, "broadcast_valid": 0}
-                          | {"score_valid": 0, "result_valid": 0})  # fmt: skip
+                          | {"score_valid": 0, "sum_valid": 0, "result_valid": 0})  # fmt: skip
         return clocks[number]
 
     def tokens(values, group):
@@ -261,7 +288,7 @@ def retire(plan, tensors, gaps, rng):
                 span = slice(part * shape.requantisers, (part + 1) * shape.requantisers)
                 slot["advance"] = 1
                 slot["front"] = pack(acc[step, group, unit, span], widths["acc_bits"])
-                shared = isinstance(op, (Scores, Context))
+                shared = isinstance(op, (Scores, Context, LayerNorm))
                 slot["parameter_address"] = i.parameter_base + (0 if shared else place)
                 follow["parameter_data"] = plan.parameters[slot["parameter_address"]]
                 if i.residual == "stream":
@@ -281,6 +308,10 @@ def retire(plan, tensors, gaps, rng):
                     head = int(i.name.split("[")[1][:-1])
                     e = tensors[op.x][0][head]
                     inverse = tokens(reciprocal(e.sum(-1), plan.program.tensors[op.x].bits), group)[span]
+                    follow["reciprocal_data"] = pack([value or 0 for value in inverse], 17)
+                if isinstance(op, LayerNorm):
+                    slot["reciprocal_address"] = group * shape.slices + part
+                    inverse = tokens(reciprocals_of(tensors[op.x][0], op.reciprocal_bits), group)[span]
                     follow["reciprocal_data"] = pack([value or 0 for value in inverse], 17)
                 last = step == i.steps - 1 and group == shape.groups - 1
                 ends = last and unit == shape.unroll - 1 and part == shape.slices - 1
@@ -311,6 +342,14 @@ def retire(plan, tensors, gaps, rng):
                                     f"{store}_data": words(tokens(codes, group), widths[f"{store}_bits"]),
                                 }
                             )
+                if i.root_clocks:
+                    at(now + 5).update(
+                        sum_valid=1,
+                        sum_last=ends,
+                        score_key=place,
+                        score_slice=group * shape.slices + part,
+                        sum_data=words(tokens(codes, group)[span], plan.program.tensors[op.y].bits),
+                    )
                 now += 1
     at(now + 8)
     return clocks

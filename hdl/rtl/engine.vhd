@@ -3,7 +3,8 @@
 --   load -> input store ----------\                      /-> activation stores (lane operands)
 --           activation stores ------> lanes -> retire ----> broadcast stores (K, V, residual stream)
 --           exponential store ----/     ^                \-> softmax -> exponential store, reciprocal store
---           weights, broadcast stores --/                 \-> unload
+--           weights, broadcast stores --/                 |-> layer_norm -> reciprocal store
+--                                                         \-> unload
 --
 -- Twin:    qtlib.integer.run, equal bit for bit (tests/test_hdl_engine.py).
 -- Clocks:  qtlib.schedule.Schedule.clocks, exact and independent of the data.
@@ -46,6 +47,9 @@ entity engine is
     offset_bits : positive;
     sum_bits : positive;
     result_bits : positive;
+    norm_features : natural; -- of a LayerNorm; 0: the program has none
+    norm_bits : positive;
+    norm_reciprocal_bits : positive;
     shifts : integer_vector;
     residual_shifts : integer_vector;
     widths : integer_vector;
@@ -94,6 +98,8 @@ architecture rtl of engine is
   constant padded_keys : positive := (window + unroll - 1) / unroll * unroll;
   constant padded_outputs : positive := (outputs + unroll - 1) / unroll * unroll;
   constant input_depth : positive := features * groups;
+  -- Of the output's place: as many as keys, or features where a LayerNorm needs the first of them.
+  constant key_width : positive := address_bits(larger(padded_keys, (norm_features + unroll - 1) / unroll * unroll));
 
   subtype address_t is unsigned(address_width - 1 downto 0);
   -- Two values at least, here and in the ports of other entities: Verilog has no port of no bits.
@@ -143,7 +149,7 @@ architecture rtl of engine is
 
   signal score_valid, score_last : std_ulogic;
   signal score_table : count_t;
-  signal score_key : unsigned(address_bits(padded_keys) - 1 downto 0);
+  signal score_key : unsigned(key_width - 1 downto 0);
   signal score_slice, reciprocal_slice, reciprocal_address : unsigned(address_bits(slices * groups) - 1 downto 0);
   signal score_data : std_ulogic_vector(requantisers * score_bits - 1 downto 0);
   signal exponential_valid, reciprocal_valid : std_ulogic;
@@ -151,6 +157,10 @@ architecture rtl of engine is
   signal exponential_data : std_ulogic_vector(requantisers * exponential_bits - 1 downto 0);
   signal reciprocal_write, reciprocal_data : std_ulogic_vector(requantisers * 17 - 1 downto 0);
   signal exponential_write : unsigned(address_bits(window * groups) - 1 downto 0);
+  signal softmax_valid, sum_valid, sum_last, diagonal, diagonal_1 : std_ulogic;
+  signal softmax_slice : unsigned(address_bits(slices * groups) - 1 downto 0);
+  signal softmax_data : std_ulogic_vector(requantisers * 17 - 1 downto 0);
+  signal sum_data : std_ulogic_vector(requantisers * norm_bits - 1 downto 0);
 
   signal result_valid, result_last : std_ulogic;
   signal result_address : unsigned(address_bits(padded_outputs) - 1 downto 0);
@@ -203,7 +213,8 @@ begin
       w_source => w_source,
       w_address => w_address,
       w_place => w_place,
-      w_lane => w_lane
+      w_lane => w_lane,
+      diagonal => diagonal
     );
 
   -- An address reaches only the store that is asked; the others stay at 0, which is always legal.
@@ -333,6 +344,7 @@ begin
       w_source_1 <= w_source;
       x_bank_1 <= x_bank;
       w_lane_1 <= w_lane;
+      diagonal_1 <= diagonal;
       -- A register behind the memories: their output is slow, and the broadcast operand goes to every lane.
       valid_2 <= valid_1 and not rst;
       first_2 <= first_1;
@@ -389,6 +401,12 @@ begin
         end loop;
         w((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(resize(signed(code), w_bits));
       end if;
+      if norm_features > 0 and w_source_1 = centre then
+        w((o + 1) * w_bits - 1 downto o * w_bits) <= (others => '1');
+        if diagonal_1 = '1' and x_bank_1 = o then
+          w((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(to_signed(norm_features - 1, w_bits));
+        end if;
+      end if;
     end loop;
   end process;
 
@@ -435,12 +453,13 @@ begin
       broadcast_bits => broadcast_bits,
       position_bits => position_bits,
       score_bits => score_bits,
+      norm_bits => norm_bits,
       shifts => shifts,
       residual_shifts => residual_shifts,
       widths => widths,
       address_width => address_width,
       count_width => count_width,
-      key_width => address_bits(padded_keys),
+      key_width => key_width,
       slice_width => address_bits(slices * groups),
       output_width => address_bits(padded_outputs)
     )
@@ -472,6 +491,9 @@ begin
       score_key => score_key,
       score_slice => score_slice,
       score_data => score_data,
+      sum_valid => sum_valid,
+      sum_last => sum_last,
+      sum_data => sum_data,
       result_valid => result_valid,
       result_last => result_last,
       result_address => result_address,
@@ -497,7 +519,7 @@ begin
       clk => clk,
       rst => rst,
       score_valid => score_valid,
-      score_key => score_key,
+      score_key => score_key(address_bits(padded_keys) - 1 downto 0),
       score_slice => score_slice,
       score_data => score_data,
       start => score_last,
@@ -506,10 +528,52 @@ begin
       exponential_address => exponential_write,
       exponential_part => exponential_part,
       exponential_data => exponential_data,
-      reciprocal_valid => reciprocal_valid,
-      reciprocal_slice => reciprocal_slice,
-      reciprocal_data => reciprocal_write
+      reciprocal_valid => softmax_valid,
+      reciprocal_slice => softmax_slice,
+      reciprocal_data => softmax_data
     );
+
+  -- Softmax and LayerNorm never write reciprocals at once: the codes that start one retire behind the operation that has waited for
+  -- all reciprocals of the other.
+  norm : if norm_features > 0 generate
+    signal norm_valid, sum_first : std_ulogic;
+    signal norm_slice : unsigned(address_bits(slices * groups) - 1 downto 0);
+    signal norm_data : std_ulogic_vector(requantisers * 17 - 1 downto 0);
+  begin
+    sum_first <= '1' when score_key = 0 else '0';
+
+    layer_norm : entity work.layer_norm
+      generic map (
+        features => norm_features,
+        slices => slices * groups,
+        width => requantisers,
+        bits => norm_bits,
+        reciprocal_bits => norm_reciprocal_bits,
+        table_memory => table_memory
+      )
+      port map (
+        clk => clk,
+        rst => rst,
+        sum_valid => sum_valid,
+        sum_first => sum_first,
+        sum_slice => score_slice,
+        sum_data => sum_data,
+        start => sum_last,
+        reciprocal_valid => norm_valid,
+        reciprocal_slice => norm_slice,
+        reciprocal_data => norm_data
+      );
+
+    reciprocal_valid <= softmax_valid or norm_valid;
+    reciprocal_slice <= norm_slice when norm_valid = '1' else softmax_slice;
+    reciprocal_write <= norm_data when norm_valid = '1' else softmax_data;
+  end generate;
+
+  no_norm : if norm_features = 0 generate
+    reciprocal_valid <= softmax_valid;
+    reciprocal_slice <= softmax_slice;
+    reciprocal_write <= softmax_data;
+  end generate;
 
   unload : entity work.unload
     generic map (

@@ -38,13 +38,24 @@ entity issue is
     w_source : out w_source_t;
     w_address : out unsigned(address_width - 1 downto 0);
     w_place : out natural range 0 to larger(weight_pack, 2) - 1;
-    w_lane : out natural range 0 to larger(lanes, 2) - 1
+    w_lane : out natural range 0 to larger(lanes, 2) - 1;
+    diagonal : out std_ulogic -- centre: the term is an output of this step; its bank says which
   );
 end entity;
 
 architecture rtl of issue is
 
   constant groups : positive := (window + lanes - 1) / lanes;
+
+  function centres return boolean is
+  begin
+    for index in program'range loop
+      if program(index).w_source = centre then
+        return true;
+      end if;
+    end loop;
+    return false;
+  end function;
 
   type state_t is (idle, fetch, setup, hold, run);
   signal state : state_t := idle;
@@ -60,6 +71,7 @@ architecture rtl of issue is
   signal x, x_start, w, w_start : unsigned(address_width - 1 downto 0);
   signal place, place_start : natural range 0 to larger(weight_pack, 2) - 1;
   signal bank : natural range 0 to unroll - 1;
+  signal block_index, step_index : counter_t; -- of centre only
   signal lane, lane_start : natural range 0 to lanes - 1;
 
 begin
@@ -74,6 +86,32 @@ begin
   w_address <= w;
   w_place <= place;
   w_lane <= lane;
+
+  -- Without a LayerNorm there is no centre, and the counters are not built.
+  with_centre : if centres generate
+    diagonal <= '1' when now.w_source = centre and block_index = step_index else '0';
+
+    count : process (clk)
+    begin
+      if rising_edge(clk) then
+        if state /= run then
+          block_index <= 0;
+          step_index <= 0;
+        elsif clocks_left = 0 then
+          block_index <= 0;
+          if group_index = groups - 1 and steps_left /= 0 then
+            step_index <= step_index + 1;
+          end if;
+        elsif terms_left /= 0 and bank = unroll - 1 then
+          block_index <= block_index + 1;
+        end if;
+      end if;
+    end process;
+  end generate;
+
+  without_centre : if not centres generate
+    diagonal <= '0';
+  end generate;
 
   process (clk)
   begin
@@ -153,6 +191,8 @@ begin
               if bank = unroll - 1 then
                 w <= w + groups;
               end if;
+            elsif now.w_source = centre then
+              lane <= 0; -- nothing is read
             elsif lane = lanes - 1 then
               lane <= 0;
               w <= w + 1;
@@ -196,6 +236,8 @@ begin
               lane_start <= lane_start + unroll;
               w <= w_start;
             end if;
+          elsif now.w_source = centre then
+            lane <= 0;
           else
             lane <= 0;
             w <= w_start + groups;

@@ -11,7 +11,8 @@ package qt_pkg is
   subtype count_t is natural range 0 to 2 ** 20 - 1;
 
   type x_source_t is (input_store, activation_store, exponential_store); -- operand of the lanes
-  type w_source_t is (weight_rom, head_rom, keys, values_t); -- broadcast operand
+  -- Broadcast operand; centre: d - 1 for the term that is the output itself, else -1, which subtracts the mean d times.
+  type w_source_t is (weight_rom, head_rom, keys, values_t, centre);
   type residual_t is (none, stream, position);
 
   -- One operation, as the issuing side sees it.
@@ -33,7 +34,7 @@ package qt_pkg is
     last_step : count_t;
     parameter_base : count_t; -- address of the first multiplier, residual multiplier and offset
     parameter_shared : boolean; -- one word for all outputs
-    row_multiplier : boolean; -- multiply by the reciprocal of the token's row sum
+    row_multiplier : boolean; -- multiply by the reciprocal of the token's row sum, or of its root
     residual : residual_t;
     residual_base : count_t;
     write_activations : boolean;
@@ -41,6 +42,7 @@ package qt_pkg is
     write_broadcast : boolean;
     broadcast_base : count_t;
     write_scores : boolean;
+    write_sums : boolean; -- to the statistics of a LayerNorm
     table : count_t; -- of exponentials, for these scores
     write_results : boolean;
     shift : count_t; -- indices into the lists of distinct formats

@@ -30,6 +30,7 @@ entity retire is
     broadcast_bits : positive;
     position_bits : positive;
     score_bits : positive;
+    norm_bits : positive; -- of the codes that a LayerNorm reads
     shifts : integer_vector;
     residual_shifts : integer_vector;
     widths : integer_vector;
@@ -76,6 +77,10 @@ entity retire is
     score_key : out unsigned(key_width - 1 downto 0);
     score_slice : out unsigned(slice_width - 1 downto 0);
     score_data : out std_ulogic_vector(requantisers * score_bits - 1 downto 0);
+
+    sum_valid : out std_ulogic; -- codes that a LayerNorm reads; their feature is score_key, their rows score_slice
+    sum_last : out std_ulogic; -- with the last of them
+    sum_data : out std_ulogic_vector(requantisers * norm_bits - 1 downto 0);
 
     result_valid : out std_ulogic;
     result_last : out std_ulogic; -- with the last result of a window
@@ -345,10 +350,13 @@ begin
       );
     score_data((r + 1) * score_bits - 1 downto r * score_bits) <=
       codes(r * code_bits + score_bits - 1 downto r * code_bits);
+    sum_data((r + 1) * norm_bits - 1 downto r * norm_bits) <= codes(r * code_bits + norm_bits - 1 downto r * code_bits);
   end generate;
 
   score_valid <= '1' when tag(5).active = '1' and tag(5).op.write_scores else '0';
   score_last <= '1' when tag(5).active = '1' and tag(5).op.write_scores and tag(5).op_last else '0';
+  sum_valid <= '1' when tag(5).active = '1' and tag(5).op.write_sums else '0';
+  sum_last <= '1' when tag(5).active = '1' and tag(5).op.write_sums and tag(5).op_last else '0';
   score_table <= tag(5).op.table;
   score_key <= tag(5).key;
   score_slice <= tag(5).row_slice;
