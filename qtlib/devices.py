@@ -44,6 +44,39 @@ DEVICES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacedDevice:
+    """A device that nextpnr places and routes; designs are not laid out for it, so it is no choice of `HardwareConfig`."""
+
+    name: str
+    family: str  # of Yosys: synth_<family>, and of nextpnr
+    lut: int  # of four inputs, each with a register
+    block_ram: int
+    block_ram_kbit: int
+    dsp: int
+    dsp_bits: int  # of both operands of a multiplier
+    options: tuple[str, ...]  # of nextpnr: size, package and speed
+    grade: str
+    source: str
+
+
+PLACED = {
+    placed.name: placed
+    for placed in (
+        PlacedDevice(
+            name="lfe5u-25f", family="ecp5", lut=24_288, block_ram=56, block_ram_kbit=18, dsp=28, dsp_bits=18,
+            options=("--25k", "--package", "CABGA381", "--speed", "6"), grade="speed grade 6, the slowest",
+            source="Lattice FPGA-DS-02012, ECP5 and ECP5-5G Family Data Sheet, table 1.1",
+        ),
+        PlacedDevice(
+            name="up5k", family="ice40", lut=5_280, block_ram=30, block_ram_kbit=4, dsp=8, dsp_bits=16,
+            options=("--up5k", "--package", "sg48"), grade="one speed grade",
+            source="Lattice FPGA-DS-02008, iCE40 UltraPlus Family Data Sheet, table 1.1 (4 SPRAM of 256 kbit are not used)",
+        ),
+    )
+}  # fmt: skip
+
+
 def device(name: str) -> Device:
     """The device of this name.
 
@@ -52,3 +85,13 @@ def device(name: str) -> Device:
     """
     check_choice("hardware", "device", name, DEVICES)
     return DEVICES[name]
+
+
+def placed_device(name: str) -> PlacedDevice:
+    """The device of this name that nextpnr places.
+
+    Raises:
+        ValueError: there is none; the text lists the known ones.
+    """
+    check_choice("place", "device", name, PLACED)
+    return PLACED[name]

@@ -36,16 +36,17 @@ from qtlib.program import (
 # Clocks of the pipeline; the numbers are registers in hdl/rtl, counted along the path.
 START = 2  # issue.vhd: fetch and setup before the first term of an operation
 CAPTURE = 6  # from the address of the last term to the slot of its sum: memory, select, operand, product, sum, capture
-CODE = 5  # from a slot to its code: memory, operand, product, sum, code
-READABLE = 7  # from a slot to the clock in which an address reads the word: code, word, write
+CODE = 6  # from a slot to its code: memory, operand, product, addend, sum, code
+READABLE = 8  # from a slot to the clock in which an address reads the word: code, word, write
+RESULT = 5  # retire.vhd: from a slot to the result of a head: memory, operand, partial sum, sum over tokens, offset
 EXPONENTIAL = (
-    4  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
+    5  # softmax.vhd: from the address of a score to the clock in which an address reads the exponential, less one
 )
 DIVIDE = 18  # divider.vhd
 # layer_norm.vhd: from the last code of the sums to the clock in which an address reads the reciprocal of their first slice, without
 # the clocks of the variance and of the root: square, sum, load | variance, one step more than bits | root | divider, written.
 ROOT_READABLE = 24
-RECIPROCAL_READABLE = 23  # from the address of a row's last score to the clock in which an address reads the reciprocal
+RECIPROCAL_READABLE = 24  # from the address of a row's last score to the clock in which an address reads the reciprocal
 # The fewest requantisers whose clocks stay below this multiple of the fewest clocks: they cost DSP blocks, which are worth
 # more to a design whose multipliers do not all find one.
 SLACK_WITH_DSP, SLACK_WITHOUT_DSP = 1.02, 1.10
@@ -212,7 +213,7 @@ class Schedule:
     def latency(self) -> int:
         """Clocks from the first code of a window to its last result, both included, nothing stalled."""
         # Two clocks from the last word to the first fetch; the result's register counts as its code.
-        return self.load_clocks + 2 + self._last_slot + CODE + UNLOAD * self.program.output.shape[0] + 1
+        return self.load_clocks + 2 + self._last_slot + RESULT + UNLOAD * self.program.output.shape[0] + 1
 
     @property
     def _last_slot(self) -> int:
@@ -224,7 +225,7 @@ class Schedule:
     def interval(self) -> int:
         """Clocks per window when windows follow each other without a pause."""
         loaded = self.instructions[0].end(self.shape.groups) + self.load_clocks + 2
-        unloaded = self._last_slot + CODE + UNLOAD * self.program.output.shape[0] - self.instructions[-1].start + 1
+        unloaded = self._last_slot + RESULT + UNLOAD * self.program.output.shape[0] - self.instructions[-1].start + 1
         return max(self.compute_clocks, loaded, unloaded) + 1
 
     @property

@@ -76,9 +76,9 @@ def lanes(clocks, generics):
 
 
 def requantise(clocks, generics):
-    """The code, three clocks after its operands, by `qtlib.integer.requantise`."""
+    """The code, four clocks after its operands, by `qtlib.integer.requantise`."""
     shifts, residual_shifts, widths = (generics[name] for name in ("shifts", "residual_shifts", "widths"))
-    for clock, after in zip(clocks, clocks[3:], strict=False):
+    for clock, after in zip(clocks, clocks[4:], strict=False):
         scaled = clock["residual"] * clock["residual_mult"] << residual_shifts[clock["residual_shift"]]
         total = clock["acc"] * clock["mult"] + scaled + clock["offset"]
         y = Tensor(name="y", shape=(), bits=widths[clock["width"]])
@@ -166,13 +166,13 @@ def softmax(clocks, starts, generics):
         for index in range(g.groups * g.parts):
             group, part = divmod(index, g.parts)
             for key in range(g.keys):
-                clocks[start + index * period + key + 4] |= {
+                clocks[start + index * period + key + 5] |= {
                     "exponential_valid": 1,
                     "exponential_address": key * g.groups + group,
                     "exponential_part": part,
                     "exponential_data": pack(exponentials[index, :, key], g.exponential_bits),
                 }
-            clocks[start + index * period + g.keys - 1 + 4 + 19] |= {
+            clocks[start + index * period + g.keys - 1 + 5 + 19] |= {
                 "reciprocal_valid": 1,
                 "reciprocal_slice": index,
                 "reciprocal_data": pack(inverse[index], 17),
@@ -317,7 +317,7 @@ def retire(plan, tensors, gaps, rng):
                 ends = last and unit == shape.unroll - 1 and part == shape.slices - 1
                 codes = codes_of(i, place)
                 if isinstance(op, Scores):
-                    at(now + 5).update(
+                    at(now + 6).update(
                         score_valid=1,
                         score_last=ends,
                         score_table=i.table,
@@ -332,10 +332,10 @@ def retire(plan, tensors, gaps, rng):
                         if known:
                             at(now + 5)["result_data"] = int(tensors[op.y][0][i.rows[place]])
                 elif part == shape.slices - 1:
-                    at(now + 6)["write_bank"] = unit
+                    at(now + 7)["write_bank"] = unit
                     for store in ("activation", "broadcast"):
                         if getattr(i, store):
-                            at(now + 6).update(
+                            at(now + 7).update(
                                 {
                                     f"{store}_valid": 1,
                                     f"{store}_address": getattr(i, f"{store}_base") + step * shape.groups + group,
@@ -351,5 +351,5 @@ def retire(plan, tensors, gaps, rng):
                         sum_data=words(tokens(codes, group)[span], plan.program.tensors[op.y].bits),
                     )
                 now += 1
-    at(now + 8)
+    at(now + 9)
     return clocks

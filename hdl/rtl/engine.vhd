@@ -108,15 +108,15 @@ architecture rtl of engine is
 
   signal load_valid, full, take, free : std_ulogic;
   signal load_address : unsigned(address_bits(input_depth) - 1 downto 0);
-  signal load_data, input_word : std_ulogic_vector(lane_count * input_bits - 1 downto 0);
+  signal load_data, input_word, input_word_2 : std_ulogic_vector(lane_count * input_bits - 1 downto 0);
 
   signal valid, first, last, valid_1, first_1, last_1, valid_2, first_2, last_2 : std_ulogic := '0';
-  signal x_source, x_source_1 : x_source_t;
+  signal x_source, x_source_1, x_source_2 : x_source_t;
   signal w_source, w_source_1 : w_source_t;
   signal x_address, w_address : address_t;
-  signal x_bank, x_bank_1 : bank_t;
+  signal x_bank, x_bank_1, x_bank_2 : bank_t;
   signal w_place : natural range 0 to larger(weight_pack, 2) - 1;
-  signal w_lane, w_lane_1 : lane_t;
+  signal w_lane : lane_t;
 
   signal input_address : unsigned(address_bits(input_depth) - 1 downto 0);
   signal activation_address : unsigned(address_bits(activation_depth) - 1 downto 0);
@@ -125,13 +125,25 @@ architecture rtl of engine is
   signal head_address : unsigned(address_bits(head_weights'length) - 1 downto 0);
   signal broadcast_address : unsigned(address_bits(broadcast_depth) - 1 downto 0);
 
-  signal activation_words : std_ulogic_vector(unroll * lane_count * activation_bits - 1 downto 0);
+  signal activation_words, activation_words_2 : std_ulogic_vector(unroll * lane_count * activation_bits - 1 downto 0);
   signal broadcast_words : std_ulogic_vector(unroll * lane_count * broadcast_bits - 1 downto 0);
-  signal exponential_word : std_ulogic_vector(lane_count * exponential_bits - 1 downto 0);
+  signal exponential_word, exponential_word_2 : std_ulogic_vector(lane_count * exponential_bits - 1 downto 0);
   signal weight_word : std_ulogic_vector(unroll * weight_bits - 1 downto 0);
   signal head_word : std_ulogic_vector(unroll * head_bits - 1 downto 0);
-  signal x, x_2 : std_ulogic_vector(lane_count * x_bits - 1 downto 0);
-  signal w, w_2 : std_ulogic_vector(unroll * w_bits - 1 downto 0);
+  signal x_2 : std_ulogic_vector(lane_count * x_bits - 1 downto 0);
+  signal constants_2, w_2 : std_ulogic_vector(unroll * w_bits - 1 downto 0);
+  signal stored_2 : std_ulogic;
+
+  -- The codes of K or V in all banks, by fours; the broadcast operand of each output is one of them.
+  constant quads : positive := (unroll * lane_count + 3) / 4;
+  constant code_place_bits : positive := address_bits(4 * quads) + 1; -- so that more than the place in four is left
+  type code_places_t is array (0 to unroll - 1) of unsigned(code_place_bits - 1 downto 0);
+  type quad_places_t is array (0 to unroll - 1) of unsigned(code_place_bits - 1 downto 2);
+  type codes_t is array (0 to quads - 1) of std_ulogic_vector(key_bits - 1 downto 0);
+  type codes_of_outputs_t is array (0 to unroll - 1) of codes_t;
+  signal code_1 : code_places_t;
+  signal code_2 : quad_places_t;
+  signal quads_2 : codes_of_outputs_t;
 
   signal captured, advance : std_ulogic;
   signal front : std_ulogic_vector(requantisers * acc_bits - 1 downto 0);
@@ -335,6 +347,8 @@ begin
     );
 
   align : process (clk)
+    variable base : natural range 0 to unroll * lane_count - 1;
+    variable place : natural;
   begin
     if rising_edge(clk) then
       valid_1 <= valid and not rst;
@@ -343,14 +357,59 @@ begin
       x_source_1 <= x_source;
       w_source_1 <= w_source;
       x_bank_1 <= x_bank;
-      w_lane_1 <= w_lane;
       diagonal_1 <= diagonal;
-      -- A register behind the memories: their output is slow, and the broadcast operand goes to every lane.
+      -- Of K every bank holds another feature, and `unroll` tokens side by side are wanted; of V every bank holds another
+      -- wanted feature of one token.
+      for o in 0 to unroll - 1 loop
+        base := o * lane_count;
+        if w_source = keys then
+          for u in 0 to unroll - 1 loop
+            if x_bank = u then
+              base := u * lane_count + o;
+            end if;
+          end loop;
+        end if;
+        code_1(o) <= to_unsigned(base + w_lane, code_place_bits);
+      end loop;
+
+      -- Registers behind the memories, whose output is slow: nothing but one of four codes is selected before them.
       valid_2 <= valid_1 and not rst;
       first_2 <= first_1;
       last_2 <= last_1;
-      x_2 <= x;
-      w_2 <= w;
+      x_source_2 <= x_source_1;
+      x_bank_2 <= x_bank_1;
+      input_word_2 <= input_word;
+      activation_words_2 <= activation_words;
+      exponential_word_2 <= exponential_word;
+      stored_2 <= '0';
+      if w_source_1 = keys or w_source_1 = values_t then
+        stored_2 <= '1';
+      end if;
+      for o in 0 to unroll - 1 loop
+        constants_2((o + 1) * w_bits - 1 downto o * w_bits) <=
+          std_ulogic_vector(resize(signed(weight_word((o + 1) * weight_bits - 1 downto o * weight_bits)), w_bits));
+        if w_source_1 = head_rom then
+          constants_2((o + 1) * w_bits - 1 downto o * w_bits) <=
+            std_ulogic_vector(resize(signed(head_word((o + 1) * head_bits - 1 downto o * head_bits)), w_bits));
+        end if;
+        if norm_features > 0 and w_source_1 = centre then
+          constants_2((o + 1) * w_bits - 1 downto o * w_bits) <= (others => '1');
+          if diagonal_1 = '1' and x_bank_1 = o then
+            constants_2((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(to_signed(norm_features - 1, w_bits));
+          end if;
+        end if;
+        code_2(o) <= code_1(o)(code_place_bits - 1 downto 2);
+        for q in 0 to quads - 1 loop
+          place := 4 * q;
+          quads_2(o)(q) <= broadcast_words(place * broadcast_bits + key_bits - 1 downto place * broadcast_bits);
+          for k in 1 to 3 loop
+            place := 4 * q + k;
+            if place < unroll * lane_count and code_1(o)(1 downto 0) = k then
+              quads_2(o)(q) <= broadcast_words(place * broadcast_bits + key_bits - 1 downto place * broadcast_bits);
+            end if;
+          end loop;
+        end loop;
+      end loop;
     end if;
   end process;
 
@@ -358,56 +417,38 @@ begin
     variable place : natural;
   begin
     for l in 0 to lane_count - 1 loop
-      x((l + 1) * x_bits - 1 downto l * x_bits) <=
-        std_ulogic_vector(resize(signed(input_word((l + 1) * input_bits - 1 downto l * input_bits)), x_bits));
-      if x_source_1 = exponential_store then
-        x((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(
-          resize(unsigned(exponential_word((l + 1) * exponential_bits - 1 downto l * exponential_bits)), x_bits));
-      elsif x_source_1 = activation_store then
+      x_2((l + 1) * x_bits - 1 downto l * x_bits) <=
+        std_ulogic_vector(resize(signed(input_word_2((l + 1) * input_bits - 1 downto l * input_bits)), x_bits));
+      if x_source_2 = exponential_store then
+        x_2((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(
+          resize(unsigned(exponential_word_2((l + 1) * exponential_bits - 1 downto l * exponential_bits)), x_bits));
+      elsif x_source_2 = activation_store then
         for u in 0 to unroll - 1 loop
           place := u * lane_count + l;
-          if x_bank_1 = u then
-            x((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(resize(
-              signed(activation_words((place + 1) * activation_bits - 1 downto place * activation_bits)), x_bits));
+          if x_bank_2 = u then
+            x_2((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(resize(
+              signed(activation_words_2((place + 1) * activation_bits - 1 downto place * activation_bits)), x_bits));
           end if;
         end loop;
       end if;
     end loop;
   end process;
 
-  -- Of K every bank holds another feature, and `unroll` tokens side by side are wanted; of V every bank holds another
-  -- wanted feature of one token.
   broadcast_operands : process (all)
     variable code : std_ulogic_vector(key_bits - 1 downto 0);
-    variable place : natural;
   begin
-    for o in 0 to unroll - 1 loop
-      w((o + 1) * w_bits - 1 downto o * w_bits) <=
-        std_ulogic_vector(resize(signed(weight_word((o + 1) * weight_bits - 1 downto o * weight_bits)), w_bits));
-      if w_source_1 = head_rom then
-        w((o + 1) * w_bits - 1 downto o * w_bits) <=
-          std_ulogic_vector(resize(signed(head_word((o + 1) * head_bits - 1 downto o * head_bits)), w_bits));
-      elsif w_source_1 = keys or w_source_1 = values_t then
-        code := (others => '0');
-        for u in 0 to unroll - 1 loop
-          for l in 0 to lane_count - 1 loop
-            place := u * lane_count + l;
-            if (w_source_1 = values_t and u = o and w_lane_1 = l)
-              or (w_source_1 = keys and x_bank_1 = u and l >= o and w_lane_1 = l - o)
-            then
-              code := broadcast_words(place * broadcast_bits + key_bits - 1 downto place * broadcast_bits);
-            end if;
-          end loop;
+    w_2 <= constants_2;
+    if stored_2 = '1' then
+      for o in 0 to unroll - 1 loop
+        code := quads_2(o)(0);
+        for q in 1 to quads - 1 loop
+          if to_integer(code_2(o)) = q then
+            code := quads_2(o)(q);
+          end if;
         end loop;
-        w((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(resize(signed(code), w_bits));
-      end if;
-      if norm_features > 0 and w_source_1 = centre then
-        w((o + 1) * w_bits - 1 downto o * w_bits) <= (others => '1');
-        if diagonal_1 = '1' and x_bank_1 = o then
-          w((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(to_signed(norm_features - 1, w_bits));
-        end if;
-      end if;
-    end loop;
+        w_2((o + 1) * w_bits - 1 downto o * w_bits) <= std_ulogic_vector(resize(signed(code), w_bits));
+      end loop;
+    end if;
   end process;
 
   multipliers : entity work.lanes

@@ -76,7 +76,7 @@ architecture rtl of issue is
 
 begin
 
-  valid <= '1' when state = run and term_valid = '1' else '0';
+  valid <= term_valid; -- a register, because every memory's address waits for it
   first <= term_first;
   last <= '1' when terms_left = 0 else '0';
   x_source <= now.x_source;
@@ -128,7 +128,6 @@ begin
         state <= setup;
 
       elsif state = setup then
-        term_valid <= '1';
         term_first <= '1';
         terms_left <= now.last_term;
         clocks_left <= now.last_clock;
@@ -146,6 +145,7 @@ begin
         held <= now.hold;
         if now.hold = 0 and (free = '1' or not now.fill) then
           state <= run;
+          term_valid <= '1';
         else
           state <= hold;
         end if;
@@ -155,6 +155,7 @@ begin
           held <= held - 1;
         elsif free = '1' or not now.fill then
           state <= run;
+          term_valid <= '1';
         end if;
 
       else
@@ -245,6 +246,7 @@ begin
           end if;
 
         else
+          term_valid <= '0';
           if pc = 0 then
             take <= '1';
           end if;
@@ -260,6 +262,7 @@ begin
       if rst = '1' then
         state <= idle;
         take <= '0';
+        term_valid <= '0';
         place <= 0;
         bank <= 0;
         lane <= 0;

@@ -2,7 +2,7 @@
 -- because the half is in the offset, and the one overflow rule.
 --
 -- Twin:    qtlib.integer.requantise after the products of qtlib.integer.linear.
--- Clocks:  products, sum, code: three registers; one code per clock, never stalls.
+-- Clocks:  products, aligned addends, sum, code: four registers; one code per clock, never stalls.
 -- Widths:  sum_bits is proven in Python; trusted here.
 
 library ieee;
@@ -44,13 +44,13 @@ architecture rtl of requantise is
 
   constant shifted_bits : positive := larger(sum_bits - smallest(shifts), code_bits + 1);
 
-  signal product : signed(acc_bits + mult_bits - 1 downto 0);
+  signal product, product_1 : signed(acc_bits + mult_bits - 1 downto 0);
   signal residual_product : signed(residual_bits + residual_mult_bits - 1 downto 0);
   signal offset_1 : signed(offset_bits - 1 downto 0);
-  signal sum : signed(sum_bits - 1 downto 0);
-  signal shift_1, shift_2 : natural range 0 to shifts'length - 1;
+  signal addend, sum : signed(sum_bits - 1 downto 0);
+  signal shift_1, shift_2, shift_3 : natural range 0 to shifts'length - 1;
   signal residual_shift_1 : natural range 0 to residual_shifts'length - 1;
-  signal width_1, width_2 : natural range 0 to widths'length - 1;
+  signal width_1, width_2, width_3 : natural range 0 to widths'length - 1;
 
   function saturate(value : signed; bits : positive) return signed is
     constant above : std_ulogic_vector := std_ulogic_vector(value(value'length - 1 downto bits - 1));
@@ -84,19 +84,25 @@ begin
           aligned := shift_left(resize(residual_product, sum_bits), residual_shifts(index));
         end if;
       end loop;
-      sum <= resize(product, sum_bits) + aligned + resize(offset_1, sum_bits);
+      -- One adder in each clock.
+      addend <= aligned + resize(offset_1, sum_bits);
+      product_1 <= product;
       shift_2 <= shift_1;
       width_2 <= width_1;
 
+      sum <= resize(product_1, sum_bits) + addend;
+      shift_3 <= shift_2;
+      width_3 <= width_2;
+
       shifted := (others => '0');
       for index in shifts'range loop
-        if shift_2 = index then
+        if shift_3 = index then
           shifted := resize(sum(sum_bits - 1 downto shifts(index)), shifted_bits);
         end if;
       end loop;
       code <= (others => '0');
       for index in widths'range loop
-        if width_2 = index then
+        if width_3 = index then
           code <= saturate(shifted, widths(index));
         end if;
       end loop;

