@@ -343,7 +343,7 @@ def retire(plan, tensors, gaps, rng):
                                 }
                             )
                 if i.root_clocks:
-                    at(now + 5).update(
+                    at(now + 6).update(
                         sum_valid=1,
                         sum_last=ends,
                         score_key=place,
