@@ -55,8 +55,10 @@ GRID_WINDOWS, GRID_WIDTHS, GRID_VARIANTS = (6, 12, 24), (8, 16, 32, 64), ("float
 BASELINES = ("naive", "seasonal-naive", "ridge")
 COLUMNS = (
     "task", "variant", "window", "d_model", "seed", "validation_rmse", "validation_mae", "test_rmse", "test_mae", "best_epoch",
-    "codes", "codes_differ", "seconds", "unit", "origin", "run", "procedure", "torch",
+    "codes", "codes_differ", "unit", "origin", "run", "procedure", "torch",
 )  # fmt: skip
+
+WHOLE = ("window", "d_model", "seed", "best_epoch", "codes", "codes_differ", "procedure")  # numbers; none in a baseline
 
 
 class Chain(NamedTuple):
@@ -179,7 +181,8 @@ def run(
             rows += found
             rows += [row for row in _baselines(found[0], waiting) if (row["task"], row["variant"], row["window"]) not in
                      {(r["task"], r["variant"], r["window"]) for r in rows}]  # fmt: skip
-            write_atomic(file, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n"))
+            whole = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
+            write_atomic(file, whole.to_csv(index=False, lineterminator="\n"))
             spent = time.monotonic() - started
             progress(
                 f"study {name}: {count}/{len(waiting)} chains, {spent / 60:.1f} min, "
@@ -192,7 +195,6 @@ def _measure(chain: Chain) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     prepared, rows = windows(chain.experiment.data), []
     for name, experiment in chain.experiments():
-        started = time.perf_counter()
         found = train(experiment, prepared)
         rows.append(
             {
@@ -203,7 +205,6 @@ def _measure(chain: Chain) -> list[dict[str, Any]]:
                 "seed": experiment.train.seed,
                 **{key: float(f"{found.metrics[key]:.7g}") for key in COLUMNS[5:9]},
                 **{key: found.metrics.get(key) for key in ("best_epoch", "codes", "codes_differ")},
-                "seconds": round(time.perf_counter() - started, 1),
                 "unit": prepared.unit,
                 "origin": prepared.origin,
                 "run": f"{experiment.run_id}-{prepared.series.sha256[:8]}",
