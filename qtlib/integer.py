@@ -73,9 +73,8 @@ def softmax(op: Softmax, x: Held) -> Held:
 def context(op: Context, program: Program, e: Held, v: Held) -> Held:
     """Weighted mean of v. e: [B, H, n, n], v: [B, n, d] -> [B, n, d]."""
     unit = 2.0**-op.shift
-    total = e @ _split_heads(v, op.heads)  # [B, H, n, d/H]
-    total *= reciprocal(e.sum(-1, keepdims=True).astype(np.int64), program.tensors[op.x].bits) * unit
-    total += op.offset * unit
+    row = reciprocal(e.sum(-1, keepdims=True).astype(np.int64), program.tensors[op.x].bits)
+    total = (e @ _split_heads(v, op.heads)) * (row * unit) + op.offset * unit  # [B, H, n, d/H]
     return requantise(total, program.tensors[op.y]).transpose(0, 2, 1, 3).reshape(v.shape)
 
 
@@ -89,9 +88,8 @@ def layer_norm(op: LayerNorm, program: Program, x: Held) -> Held:
     total = x.sum(-1, keepdims=True)
     variance = features * (x * x).sum(-1, keepdims=True) - total * total  # d**2 times it
     root = np.floor(np.sqrt(variance)).astype(np.int64)
-    scaled = (features * x - total) * (reciprocal(np.maximum(root, (1 << e) - 1), e) * unit)
-    scaled += op.offset * unit
-    return requantise(scaled, program.tensors[op.y])
+    row = reciprocal(np.maximum(root, (1 << e) - 1), e)
+    return requantise((features * x - total) * (row * unit) + op.offset * unit, program.tensors[op.y])
 
 
 def apply(op: Operation, program: Program, tensors: dict[str, Held]) -> Held:

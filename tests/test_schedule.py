@@ -110,7 +110,7 @@ def test_the_published_shape_needs_the_recorded_clocks():
 
 def test_a_layer_norm_costs_a_pass_of_the_lanes_and_the_wait_for_its_roots():
     plain, normed = published(HardwareConfig(requantisers=3)), published(HardwareConfig(requantisers=3), norm="layer")
-    assert (plain.latency, plain.program.macs) == (4062, normed.program.macs)
+    assert plain.program.macs == normed.program.macs
     passes = [i for i in normed.instructions if i.w_source == "centre"]
     assert [(i.inner, i.steps) for i in passes] == [(16, 16)] * 2
     # Eight slices of 18 clocks follow the first root; the first sum of the pass is computed meanwhile.
