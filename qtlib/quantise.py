@@ -23,7 +23,7 @@ that a step works on a few long vectors and not on many short ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -235,7 +235,7 @@ class AttentionCodes(torch.autograd.Function):
         scores = (q @ k.transpose(-1, -2)).mul_(plan.mult * 2.0**-plan.shift).add_(0.5).floor_()  # [B, H, n, n]
         clamped = scores.clamp(*score_range)
         difference = (clamped.amax(-1, keepdim=True) - clamped).int()
-        exponentials = plan.table.float().index_select(0, difference.flatten()).view_as(scores)
+        exponentials = plan.table.to(scores).index_select(0, difference.flatten()).view_as(scores)
         sums = exponentials.sum(-1, keepdim=True)
         reciprocal = torch.floor((1 << (plan.softmax_bits + RECIPROCAL_BITS)) / sums)  # small sums make ties common
         codes = (exponentials @ v).mul_(reciprocal * 2.0**-plan.context_shift).add_(0.5).floor_()
@@ -542,12 +542,14 @@ class QuantisedEncoder(nn.Module):
         with torch.no_grad():
             head = self.wires[-1].channels
             shift = [
-                0 if w.y == "forecast" else choose_shift(largest)
+                0 if w.y == "forecast" else _of(w.y, choose_shift, largest)
                 for w, largest in zip(self._ordered, _largest(ratio.abs(), self._starts), strict=True)
             ]
             with_residual = [(w, s) for w, s in zip(self._ordered, shift, strict=True) if w.residual]
             largest = _largest(residual.abs(), self._residual_starts)
-            behind = [choose_residual_shift(top, s) for top, (_, s) in zip(largest, with_residual, strict=True)]
+            behind = [
+                _of(w.y, choose_residual_shift, top, s) for top, (w, s) in zip(largest, with_residual, strict=True)
+            ]
             one = self._spread(np.exp2(shift), self._sizes)
             lifted = self._spread(
                 np.exp2([s - b for b, (_, s) in zip(behind, with_residual, strict=True)]), self._residual_sizes
@@ -575,7 +577,7 @@ class QuantisedEncoder(nn.Module):
         names = self._learned()
         q, k, scores = (scale[names.index(f"{index}.{name}")] for name in ("q", "k", "scores"))
         ratio = q * k / (scores * math.sqrt(self.config.head_width))
-        shift = choose_shift(ratio.item())
+        shift = _of(f"{index}.scores", choose_shift, ratio.item())
         bits, gain = self.quant.softmax, int(self.context_gain[index])
         down = bits + RECIPROCAL_BITS - gain
         return AttentionPlan(
@@ -696,11 +698,16 @@ class QuantisedEncoder(nn.Module):
         q, k, v = (split_heads(codes[f"{i}{name}"], self.config.heads) for name in ("q", "k", "v"))
         total = (q @ k.transpose(-1, -2)) * plan.mult + plan.offset
         scores = (total * 2.0**-plan.shift).floor().clamp(*code_range(self.bits[f"{i}scores"]))
-        exponentials = plan.table[(scores.amax(-1, keepdim=True) - scores).long()]
+        exponentials = plan.table.to(scores)[(scores.amax(-1, keepdim=True) - scores).long()]
         reciprocal = (2.0 ** (plan.softmax_bits + RECIPROCAL_BITS) / exponentials.sum(-1, keepdim=True)).floor()
         total = (exponentials @ v) * reciprocal + plan.context_offset
         context = (total * 2.0**-plan.context_shift).floor().clamp(*code_range(self.bits[f"{i}context"]))
         return {f"{i}scores": scores, f"{i}exponentials": exponentials, f"{i}context": merge_heads(context)}
+
+    @torch.no_grad()
+    def dead_channels(self) -> int:
+        """Output channels whose weights are all 0: they add their bias and nothing else."""
+        return sum(int((codes == 0).all(1).sum()) for codes in self.channels().codes)
 
     @torch.no_grad()
     def trace(self, x: Tensor) -> dict[str, Tensor]:
@@ -708,6 +715,14 @@ class QuantisedEncoder(nn.Module):
         found = self._evaluate(x)
         del found["forecast real"]
         return {name: codes.long() for name, codes in found.items()}
+
+
+def _of(name: str, choose: Callable[..., int], *sizes: Any) -> int:
+    """Choose a shift; an error names the tensor."""
+    try:
+        return choose(*sizes)
+    except OverflowError as error:
+        raise OverflowError(f"{name}: {error}") from error
 
 
 def _ends(place: slice) -> tuple[int, int]:

@@ -208,7 +208,8 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
         },
         "operands": {
             "lane bits": lanes * w["x_bits"] * mux(2 + unroll),
-            "broadcast bits": w["key_bits"] * unroll * mux(lanes * unroll if unroll == 1 else 2 * lanes),
+            "word bits": lanes * (w["input_bits"] + w["exponential_bits"] + unroll * w["activation_bits"]),
+            "code bits": unroll * -(-lanes * unroll // 4) * w["key_bits"],  # one of four, registered
             "address bits": address,
             "one": 1,
         },

@@ -1,8 +1,9 @@
 """Training: float first, then quantisation-aware from the float weights, each run kept once under its ``run_id``.
 
 Every random choice comes from ``TrainConfig.seed`` and the arithmetic is single-threaded, so a run does not depend on the
-number of cores. Validation chooses the epoch; in quantisation-aware training the validated thing is the lowered integer
-program, so the chosen weights are those of the program that runs on the device. The test split is read once, after that.
+number of cores. A GPU is used where there is one; its sums have another order, and a run is the same within rounding only.
+Validation chooses the epoch; in quantisation-aware training the validated thing is the lowered integer program, so the
+chosen weights are those of the program that runs on the device. The test split is read once, after that.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Run(NamedTuple):
     model: Encoder | QuantisedEncoder
     program: Program | None  # of a quantised run
     # {validation,test}_{rmse,mae}, best_epoch; of a program also the codes of the test split that were compared with the
-    # trained model, `codes`, and how many of them differ, `codes_differ`
+    # trained model, `codes`, how many of them differ, `codes_differ`, and `dead_channels`, whose weights are all 0
     metrics: dict[str, float]
 
 
@@ -150,7 +151,8 @@ def predict(run: Run, windows: Windows) -> np.ndarray:
 def forecast(model: nn.Module, x: np.ndarray, batch: int = 512) -> np.ndarray:
     """Scaled forecasts of a torch model in evaluation mode, [N, n, m] -> [N, outputs]."""
     model.eval()
-    return torch.cat([model(piece) for piece in torch.from_numpy(x).split(batch)]).numpy()
+    device = next(model.parameters()).device
+    return torch.cat([model(piece.to(device)).cpu() for piece in torch.from_numpy(x).split(batch)]).numpy()
 
 
 def calibrated(experiment: Experiment, encoder: Encoder, prepared: Prepared) -> QuantisedEncoder:
@@ -218,7 +220,9 @@ def _fit(
     warm_up: float = 0.0,
 ) -> pd.DataFrame:
     """Train in place, leave the weights of the best validation error in the model, and return the history."""
-    x, y = torch.from_numpy(windows.x), torch.from_numpy(windows.y)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    x, y = torch.from_numpy(windows.x).to(device), torch.from_numpy(windows.y).to(device)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]  # biases, norms and scales do not decay
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -243,7 +247,7 @@ def _fit(
         elif epoch - best_epoch >= config.patience:
             break
     model.load_state_dict(best_state)
-    model.eval()
+    model.cpu().eval()
     return pd.DataFrame(history, columns=["epoch", "train_loss", "validation_rmse"])
 
 
@@ -255,7 +259,10 @@ def _rate(part: float, warm_up: float) -> float:
 
 
 def _step(model: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, place: str) -> float:
-    loss = nn.functional.mse_loss(model(x), y)
+    try:
+        loss = nn.functional.mse_loss(model(x), y)
+    except OverflowError as error:  # a scale has collapsed or exploded
+        raise OverflowError(f"train: {error}, at {place}") from error
     value = loss.item()
     if not math.isfinite(value):
         raise FloatingPointError(f"train: the loss is {value} at {place}; not finite: {_not_finite(model, x, y)}")
@@ -291,6 +298,7 @@ def _finish(run: Run, prepared: Prepared) -> Run:
         metrics |= {f"{name}_{key}": value for key, value in _errors(prepared, windows, predict(run, windows)).items()}
     if run.program:
         metrics["codes"], metrics["codes_differ"] = mismatch(run, prepared.test.x)
+        metrics["dead_channels"] = run.model.dead_channels()
     return run._replace(metrics=metrics)
 
 

@@ -21,32 +21,38 @@ from qtlib.schedule import schedule
 
 FILE = paths.ROOT / "data" / "knowledge.csv"
 COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
-KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory")
+KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory", "norm")
 COLUMNS = ("tool", "version", *KEYS, "component", *COUNTS)
 # In the order of KEYS. Lanes, requantisers and multipliers are named, so that a better automatic choice changes no case.
 CASES = (
-    (24, 1, 1, 16, 1, 1, 8, 0, 24, 1, 3, "packed", "auto"),
-    (24, 1, 1, 16, 1, 1, 6, 0, 24, 1, 3, "packed", "auto"),
-    (24, 1, 1, 16, 1, 1, 4, 0, 24, 1, 3, "packed", "auto"),
-    (24, 1, 1, 16, 1, 1, 8, 0, 8, 1, 1, "dsp", "auto"),
-    (24, 1, 1, 16, 1, 1, 8, 0, 1, 1, 1, "dsp", "auto"),
-    (24, 1, 1, 16, 1, 1, 6, 0, 12, 2, 2, "packed", "block"),
-    (24, 1, 1, 16, 1, 1, 4, 0, 24, 2, 6, "lut", "distributed"),
-    (24, 1, 1, 32, 1, 1, 4, 0, 24, 1, 2, "packed", "auto"),
-    (12, 1, 1, 32, 1, 1, 6, 0, 12, 1, 1, "dsp", "auto"),
-    (12, 1, 1, 24, 1, 1, 8, 0, 12, 1, 1, "dsp", "block"),
-    (12, 3, 2, 16, 2, 1, 8, 0, 12, 2, 4, "packed", "auto"),
-    (6, 1, 1, 8, 1, 1, 8, 0, 6, 1, 2, "dsp", "auto"),
-    (6, 1, 1, 32, 1, 1, 8, 0, 6, 2, 1, "dsp", "auto"),
-    (7, 2, 3, 12, 3, 2, 5, 1, 4, 2, 2, "lut", "auto"),
-    (12, 7, 1, 16, 1, 1, 4, 0, 6, 3, 3, "packed", "distributed"),
-    (24, 1, 1, 16, 1, 1, 3, 0, 24, 1, 3, "packed", "auto"),
+    (24, 1, 1, 16, 1, 1, 8, 0, 24, 1, 3, "packed", "auto", "batch"),
+    (24, 1, 1, 16, 1, 1, 6, 0, 24, 1, 3, "packed", "auto", "batch"),
+    (24, 1, 1, 16, 1, 1, 4, 0, 24, 1, 3, "packed", "auto", "batch"),
+    (24, 1, 1, 16, 1, 1, 8, 0, 8, 1, 1, "dsp", "auto", "batch"),
+    (24, 1, 1, 16, 1, 1, 8, 0, 1, 1, 1, "dsp", "auto", "batch"),
+    (24, 1, 1, 16, 1, 1, 6, 0, 12, 2, 2, "packed", "block", "batch"),
+    (24, 1, 1, 16, 1, 1, 4, 0, 24, 2, 6, "lut", "distributed", "batch"),
+    (24, 1, 1, 32, 1, 1, 4, 0, 24, 1, 2, "packed", "auto", "batch"),
+    (12, 1, 1, 32, 1, 1, 6, 0, 12, 1, 1, "dsp", "auto", "batch"),
+    (12, 1, 1, 24, 1, 1, 8, 0, 12, 1, 1, "dsp", "block", "batch"),
+    (12, 3, 2, 16, 2, 1, 8, 0, 12, 2, 4, "packed", "auto", "batch"),
+    (6, 1, 1, 8, 1, 1, 8, 0, 6, 1, 2, "dsp", "auto", "batch"),
+    (6, 1, 1, 32, 1, 1, 8, 0, 6, 2, 1, "dsp", "auto", "batch"),
+    (7, 2, 3, 12, 3, 2, 5, 1, 4, 2, 2, "lut", "auto", "batch"),
+    (12, 7, 1, 16, 1, 1, 4, 0, 6, 3, 3, "packed", "distributed", "batch"),
+    (24, 1, 1, 16, 1, 1, 3, 0, 24, 1, 3, "packed", "auto", "batch"),
+    (24, 1, 1, 16, 1, 1, 8, 0, 24, 1, 3, "packed", "auto", "layer"),
+    (6, 1, 1, 32, 1, 1, 4, 0, 6, 1, 2, "dsp", "distributed", "layer"),
+    (12, 2, 1, 11, 1, 1, 6, 0, 12, 1, 4, "packed", "block", "layer"),
+    (5, 1, 2, 12, 3, 2, 5, 1, 5, 1, 1, "lut", "auto", "layer"),
 )
 
 
-def case(window, features, outputs, d_model, heads, layers, bits, mixed, lanes, unroll, requantisers, multiplier, memory):
+def case(window, features, outputs, d_model, heads, layers, bits, mixed, lanes, unroll, requantisers, multiplier, memory, norm):
     """Program and hardware of one case."""
-    shape = ModelConfig(window=window, features=features, outputs=outputs, d_model=d_model, heads=heads, layers=layers)
+    shape = ModelConfig(
+        window=window, features=features, outputs=outputs, d_model=d_model, heads=heads, layers=layers, norm=norm
+    )
     quant = small.MIXED if mixed else QuantConfig(bits=bits)
     hardware = HardwareConfig(
         lanes=lanes, unroll=unroll, requantisers=requantisers, multiplier=multiplier,

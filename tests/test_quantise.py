@@ -140,6 +140,23 @@ def test_no_multiplier_of_a_dead_channel_is_rounded_to_zero():
     assert mult.abs().min() >= mult.abs().max() / 65 > 0
 
 
+def test_dead_channels_are_counted():
+    model = encoder(SHAPES["one-layer"])
+    with torch.no_grad():
+        model.layers[0].ffn1.weight[3:5] = 0
+    quantised_model = QuantisedEncoder(model, QuantConfig(bits=8), windows(model.config))
+    assert quantised_model.dead_channels() == 2
+    assert torch.isfinite(quantised_model.train()(windows(model.config))).all()
+
+
+def test_a_collapsed_scale_is_an_error_that_names_the_tensor():
+    model = quantised(SHAPES["one-layer"], WIDTHS["8-bit"])
+    with torch.no_grad():
+        model.log_scale[list(model.bits).index("0.k")] = -40
+    with pytest.raises(OverflowError, match=r"0.k: requantise: the ratio .* is above the limit"):
+        model.plan()
+
+
 def test_the_zero_point_of_hidden_features_is_folded_exactly():
     model = quantised(SHAPES["one-layer"], WIDTHS["4-bit"])
     plan, x = model.plan()["0.output"], torch.randint(-8, 8, (5, 32)).double()
