@@ -168,7 +168,7 @@ class TrainConfig:
     learning_rate: float = 3e-3
     qat_learning_rate: float = 3e-3
     weight_decay: float = 1e-4
-    patience: int = 10  # epochs without a better validation error
+    patience: int = 10  # float epochs without a better validation error; codes settle only when the rate has fallen
 
     def __post_init__(self) -> None:
         check_range("train", "seed", self.seed, 0, 2**31 - 1)

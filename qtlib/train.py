@@ -38,7 +38,7 @@ from qtlib.paths import write_atomic
 from qtlib.program import Program
 from qtlib.quantise import QuantisedEncoder
 
-PROCEDURE = 2  # raise it when the same configuration would train to other weights
+PROCEDURE = 3  # raise it when the same configuration would train to other weights
 CALIBRATION = 256  # train windows, evenly spaced, that the scales are calibrated on
 CLIP_NORM = 1.0
 WARM_UP = 0.2  # part of the steps with a rising learning rate, float training only
@@ -193,7 +193,10 @@ def _train_float(experiment: Experiment, prepared: Prepared, say: Callable[[str]
     def validate() -> float:
         return _errors(prepared, prepared.validation, forecast(model, prepared.validation.x))["rmse"]
 
-    history = _fit(model, prepared.train, config, config.epochs, config.learning_rate, validate, say, warm_up=WARM_UP)
+    history = _fit(
+        model, prepared.train, config, config.epochs, config.learning_rate, validate, say,
+        warm_up=WARM_UP, patience=config.patience,
+    )  # fmt: skip
     return _finish(Run(experiment, history, model, None, {}), prepared)
 
 
@@ -218,6 +221,7 @@ def _fit(
     say: Callable[[str], None],
     *,
     warm_up: float = 0.0,
+    patience: int | None = None,
 ) -> pd.DataFrame:
     """Train in place, leave the weights of the best validation error in the model, and return the history."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -244,7 +248,7 @@ def _fit(
         say(f"epoch {epoch}/{epochs}: validation rmse {found:.4g}")
         if found < best:
             best, best_epoch, best_state = found, epoch, copy.deepcopy(model.state_dict())
-        elif epoch - best_epoch >= config.patience:
+        elif patience is not None and epoch - best_epoch >= patience:
             break
     model.load_state_dict(best_state)
     model.cpu().eval()
