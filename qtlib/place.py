@@ -135,7 +135,7 @@ def place(
     report = {
         "kind": "placed",
         "tool": name,
-        "version": placer.version,
+        "version": version(placer.version),
         "synthesiser": yosys,
         "translator": ghdl,
         "key": store.name,
@@ -156,6 +156,12 @@ def place(
     }
     write_atomic(directory / REPORT, json.dumps(report, indent=1, sort_keys=True) + "\n")
     return report
+
+
+def version(text: str) -> str:
+    """Name and number in nextpnr's version text, ``"nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.11.1)``."""
+    found = re.search(r"\(Version (nextpnr-[^)]+)\)", text)
+    return found[1] if found else text
 
 
 def _described(placement: Placement) -> dict[str, Any]:

