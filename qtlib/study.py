@@ -334,12 +334,36 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     """A sentence for each aim, met or missed and by how much; from `over_series`."""
     found = []
     for name, row in table.iterrows():
-        for measure, words in (("mean", "mean over the series"), ("worst_series", "worst series")):
+        for measure, words in (("mean", "mean over {} series"), ("worst_series", "worst of {} series")):
             aim, value, missed = row[f"aim_{measure}"], row[measure], row[f"missed_{measure}"]
             if pd.notna(aim):
                 end = f"missed by {missed:.2f} points" if missed > 0 else "met"
-                found.append(f"{name}, {words}: {value:+.2f} %, aim {aim:+.1f} %: {end}")
+                found.append(f"{name}, {words.format(int(row.series))}: {value:+.2f} %, aim {aim:+.1f} %: {end}")
     return found
+
+
+def overview(table: pd.DataFrame, tasks: Iterable[str], measure: str = "test_rmse") -> pd.DataFrame:
+    """Mean and standard deviation over the seeds as text: variants below the baselines, a column for each task and its unit."""
+    columns = {}
+    for task in tasks:
+        rows = table[(table.task == task) & table[measure].notna()]
+        found = rows.groupby("variant")[measure].agg(["mean", "std"])
+        texts = {
+            name: f"{row['mean']:.4g}" + (f" ± {row['std']:.2g}" if pd.notna(row["std"]) else "")
+            for name, row in found.iterrows()
+        }
+        if len(rows):
+            columns[f"{task}, {rows.unit.iloc[0]}"] = texts
+    order = [name for name in (*BASELINES, *VARIANTS) if any(name in texts for texts in columns.values())]
+    return pd.DataFrame(columns).reindex(order).fillna("-")
+
+
+def float_against_baselines(table: pd.DataFrame) -> pd.DataFrame:
+    """How much the mean float model is better than naive and ridge, in percent of their error; negative: worse."""
+    means = table.groupby(["task", "variant"], sort=False)["test_rmse"].mean().unstack()
+    rivals = ["naive", "ridge"]
+    gains = {f"better than {name}, %": 100 * (1 - means["float"] / means[name]) for name in rivals}
+    return pd.DataFrame(gains).assign(beats_both=means["float"] < means[rivals].min(axis=1))
 
 
 def variant_bits() -> pd.DataFrame:

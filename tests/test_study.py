@@ -284,10 +284,29 @@ def test_a_verdict_says_met_or_by_how_much_an_aim_is_missed():
         )
     )  # fmt: skip
     assert study.verdicts(table) == [
-        "8 bit, mean over the series: +0.10 %, aim +0.2 %: met",
-        "4 bit, mean over the series: +2.00 %, aim +1.0 %: missed by 1.00 points",
-        "4 bit, worst series: +2.00 %, aim +2.5 %: met",
+        "8 bit, mean over 1 series: +0.10 %, aim +0.2 %: met",
+        "4 bit, mean over 1 series: +2.00 %, aim +1.0 %: missed by 1.00 points",
+        "4 bit, worst of 1 series: +2.00 %, aim +2.5 %: met",
     ]
+
+
+def test_an_overview_has_baselines_first_and_a_spread_where_there_are_seeds():
+    table = rows(
+        ("a", "4 bit", 0, 1.0), ("a", "4 bit", 1, 3.0), ("a", "naive", None, 9.0), ("b", "float", 0, 5.0)
+    ).assign(unit="m")  # fmt: skip
+    found = study.overview(table, ["a", "b", "absent"])
+    assert list(found.index) == ["naive", "float", "4 bit"] and list(found) == ["a, m", "b, m"]
+    assert found["a, m"].tolist() == ["9", "-", "2 ± 1.4"] and found["b, m"].tolist() == ["-", "5", "-"]
+
+
+def test_the_float_model_beats_the_baselines_only_if_it_beats_both():
+    table = rows(
+        ("a", "float", 0, 8.0), ("a", "float", 1, 10.0), ("a", "naive", None, 10.0), ("a", "ridge", None, 12.0),
+        ("b", "float", 0, 9.0), ("b", "naive", None, 10.0), ("b", "ridge", None, 8.0),
+    )  # fmt: skip
+    found = study.float_against_baselines(table)
+    assert found.loc["a"].tolist() == [pytest.approx(10), pytest.approx(25), True]
+    assert found.loc["b"].tolist() == [pytest.approx(10), pytest.approx(-12.5), False]
 
 
 def test_the_widths_of_every_variant_are_those_of_its_configuration():
