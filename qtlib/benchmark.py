@@ -148,9 +148,9 @@ def training(size: Size) -> Iterator[Row]:
     """A step of quantised training against the float step of the same model and batch, torch on one thread."""
     import torch
 
-    from qtlib.train import _one_thread, _step
+    from qtlib.train import _step, one_thread
 
-    with _one_thread():
+    with one_thread():
         for width in size.widths:
             config = ModelConfig(window=size.window, d_model=width)
             generator = torch.Generator().manual_seed(1)

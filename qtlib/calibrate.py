@@ -43,8 +43,15 @@ def calibrate_channels(weight: Tensor, bits: int) -> Tensor:
     return scales.gather(1, errors.argmin(1, keepdim=True))[:, 0]
 
 
-def calibrate_gain(context: Tensor, scale: float, bits: int) -> int:
-    """Largest power of two by which context codes should be finer than codes of v: a mean is smaller than its terms."""
+def calibrate_gain(context: Tensor, scale: float, bits: int, gains: range = range(7)) -> int:
+    """Power of two by which context codes should be finer than codes of v: a mean is smaller than its terms.
+
+    Args:
+        context: real values of the context over calibration windows.
+        scale: that of v.
+        bits: width of the context's codes.
+        gains: candidates.
+    """
     low, high = code_range(bits)
     flat = context.detach().double().flatten()
 
@@ -52,7 +59,7 @@ def calibrate_gain(context: Tensor, scale: float, bits: int) -> int:
         step = scale * 2.0**-gain
         return ((rounded(flat / step).clamp(low, high) * step - flat) ** 2).mean().item()
 
-    return min(range(7), key=error)
+    return min(gains, key=error)
 
 
 def largest_scale(values: Tensor, bits: int, *, signed: bool = True) -> float:

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import seaborn as sns
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qtlib.memory import Placed
@@ -97,6 +100,34 @@ def memory_map(rows: Sequence[Placed], ramb18: int, lut_memory: int) -> Figure:
     if soft:
         below.legend(loc="lower right", fontsize=8)
     return fig
+
+
+def heat_map(ax: Axes, table: pd.DataFrame, *, digits: int, full: float, empty: float = 0.0) -> None:
+    """Draw a table as cells whose darkness grows from ``empty`` to ``full``, with the number in each: readable in grey.
+
+    Args:
+        ax: where to draw.
+        table: numbers; a cell without one stays white.
+        digits: behind the point.
+        full: the number from which on a cell is darkest.
+        empty: the number up to which it is lightest.
+
+    Raises:
+        ValueError: ``full`` is not above ``empty``.
+    """
+    if not full > empty:
+        raise ValueError(f"figures: full={full} must be above empty={empty}")
+    values = table.to_numpy(float)
+    ax.imshow(np.ma.masked_invalid(values), cmap="Blues", vmin=empty, vmax=full, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            dark = (value - empty) / (full - empty) > 0.6
+            text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+            ax.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    ax.set_xticks(range(table.shape[1]), table.columns)
+    ax.set_yticks(range(table.shape[0]), table.index)
+    ax.set(xlabel=table.columns.name, ylabel=table.index.name)
+    ax.grid(visible=False)
 
 
 def use_style() -> None:

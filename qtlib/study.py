@@ -4,17 +4,19 @@
     grid        the published grid: window x d_model x width x seeds, on the PeMS station
 
 The tables are committed (`data/study_<name>.csv`); ``python -m qtlib study <name>`` adds the points that are missing. A point
-is known by its run: the hash of its whole configuration, and the hash of the data. A table with another point is refused.
+is known by its run: the hash of its whole configuration, and the hash of the data. A table with a point of another configuration
+is refused, and one of other data is not gone on with. Rows stand in the order of the study, whichever was finished first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -60,6 +62,15 @@ COLUMNS = (
 )  # fmt: skip
 
 WHOLE = ("window", "d_model", "seed", "best_epoch", "codes", "codes_differ", "procedure")  # numbers; none in a baseline
+
+# Aims of the project, in percent of the own float model's test RMSE: the mean over the series, and the worst series.
+AIMS: dict[str, tuple[float, float | None]] = {
+    "8 bit": (0.2, None),
+    "4 bit": (1.0, 2.5),
+    "4 bit, residual 8": (0.5, None),
+    "4 bit everywhere": (3.0, None),
+    "3 bit": (3.0, None),
+}
 
 
 class Chain(NamedTuple):
@@ -116,41 +127,62 @@ def path(name: str) -> Path:
     return ROOT / "data" / f"study_{name}.csv"
 
 
+def _points(chains: Iterable[Chain]) -> dict[tuple[Any, ...], str]:
+    """Run of every point of a study, by task, variant, window, d_model and seed, in the order of the study."""
+    found = {}
+    for chain in chains:
+        shape = (chain.experiment.data.window, chain.experiment.model.d_model, chain.experiment.train.seed)
+        found |= {(chain.task, variant, *shape): e.run_id for variant, e in chain.experiments()}
+    return found
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """A study's file with the right columns; its points are not checked.
+
+    Numbers survive unchanged, so that a table that grows keeps the lines it has.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        table = pd.read_csv(io.StringIO(text), dtype={"run": str})
+        if tuple(table.columns) == COLUMNS:
+            return table.astype(dict.fromkeys(WHOLE, "Int64"))
+    except (ValueError, TypeError) as error:  # no text, no table or no number
+        raise ValueError(f"study: {file} is not a table ({error}); delete it or restore it") from error
+    raise ValueError(f"study: {file} has the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}")
+
+
 def load(name: str, file: Path | None = None) -> pd.DataFrame:
-    """Finished points of a study, a row each.
+    """Finished points of a study, a row each, baselines among them.
 
     Raises:
         FileNotFoundError: the study has no table yet.
         ValueError: the table is damaged, or holds a point that this version of the study does not have.
     """
     file = file or path(name)
+    check_choice("study", "name", name, STUDIES)
     if not file.exists():
         raise FileNotFoundError(f"study: {file} does not exist; python -m qtlib study {name} writes it")
-    try:
-        table = pd.read_csv(io.StringIO(file.read_text(encoding="utf-8")), dtype={"run": str})
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"study: {file} is not a table ({error}); delete it or restore it") from error
-    if tuple(table.columns) != COLUMNS:
-        raise ValueError(f"study: {file} has the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}")
-    known = {
-        (
-            chain.task,
-            name,
-            chain.experiment.data.window,
-            chain.experiment.model.d_model,
-            chain.experiment.train.seed,
-        ): e.run_id
-        for chain in STUDIES[name]()
-        for name, e in chain.experiments()
-    }
+    table, known = _read(file), _points(STUDIES[name]())
     for row in table[~table.variant.isin(BASELINES)].itertuples():
-        expected = known.get((row.task, row.variant, row.window, row.d_model, int(row.seed)))
-        if row.run.partition("-")[0] != expected or row.procedure != PROCEDURE:
+        expected = known.get((row.task, row.variant, row.window, row.d_model, row.seed))
+        if str(row.run).partition("-")[0] != expected or row.procedure != PROCEDURE:
             raise ValueError(
                 f"study: {file} holds {row.task}, {row.variant}, seed {row.seed} of run {row.run}, procedure {row.procedure}; "
                 f"this version computes {expected}, procedure {PROCEDURE}; move the file away to compute it again"
             )
     return table
+
+
+def _check_data(rows: Iterable[dict[str, Any]], chains: Iterable[Chain], file: Path) -> None:
+    configs = {(chain.task, chain.experiment.data.window): chain.experiment.data for chain in chains}
+    for row in rows:
+        config = configs.get((row["task"], row["window"]))
+        found = row["run"].rpartition("-")[2]
+        if config and found != windows(config).series.sha256[:8]:
+            raise ValueError(
+                f"study: {file} holds {row['task']} on the data {found}, the series here is "
+                f"{windows(config).series.sha256[:8]}; move the file away to compute it on this one"
+            )
 
 
 def run(
@@ -160,39 +192,67 @@ def run(
 
     Args:
         name: `precision` or `grid`.
-        workers: processes; None: one per core.
+        workers: processes; None: one per core; 1: this one.
         progress: receives a line per chain.
         file: the table; None: the committed one.
 
     Raises:
-        as `load` and `qtlib.train.train`.
+        ValueError: the table holds points of other data than the series here.
+        as `load` and `qtlib.train.train`; chains that were finished before are kept.
     """
     file = file or path(name)
+    check_choice("study", "name", name, STUDIES)
     chains = STUDIES[name]()
+    points = _points(chains)
     rows = load(name, file).to_dict("records") if file.exists() else []
+    _check_data(rows, chains, file)
     done = {(row["task"], row["variant"], row["window"], row["d_model"], row["seed"]) for row in rows}
     waiting = []
     for chain in chains:
         e = chain.experiment
-        missing = tuple(
-            v for v in chain.variants if (chain.task, v, e.data.window, e.model.d_model, e.train.seed) not in done
-        )
+        shape = (e.data.window, e.model.d_model, e.train.seed)
+        missing = tuple(v for v in chain.variants if (chain.task, v, *shape) not in done)
         if missing:
             waiting.append(chain._replace(variants=missing))
     started = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count() or 1) as pool:
-        for count, found in enumerate(pool.imap_unordered(_measure, waiting), 1):
+    with contextlib.closing(_computed(waiting, workers or os.cpu_count() or 1)) as computed:
+        for count, found in enumerate(computed, 1):
             rows += found
-            rows += [row for row in _baselines(found[0], waiting) if (row["task"], row["variant"], row["window"]) not in
-                     {(r["task"], r["variant"], r["window"]) for r in rows}]  # fmt: skip
-            whole = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
-            write_atomic(file, whole.to_csv(index=False, lineterminator="\n"))
+            measured = {(row["task"], row["window"]) for row in rows if row["variant"] in BASELINES}
+            if (found[0]["task"], found[0]["window"]) not in measured:
+                rows += _baselines(found[0], waiting)
+            write_atomic(file, _text(rows, points))
             spent = time.monotonic() - started
+            finished = sum(row["variant"] not in BASELINES for row in rows)
             progress(
-                f"study {name}: {count}/{len(waiting)} chains, {spent / 60:.1f} min, "
+                f"study {name}: {found[0]['task']}, seed {found[0]['seed']}: {count}/{len(waiting)} chains, "
+                f"{finished}/{len(points)} points, {spent / 60:.1f} min, "
                 f"about {spent / count * (len(waiting) - count) / 60:.0f} min left"
             )
     return load(name, file)
+
+
+def _computed(chains: list[Chain], workers: int) -> Iterator[list[dict[str, Any]]]:
+    """Rows of every chain, in the order in which they are finished."""
+    workers = min(workers, len(chains))
+    if workers <= 1:
+        yield from map(_measure, chains)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_measure, chains)
+
+
+def _text(rows: list[dict[str, Any]], points: dict[tuple[Any, ...], str]) -> str:
+    """The table as a file: a task's baselines, then its runs, in the order of the study."""
+    tasks = list(dict.fromkeys(task for task, *_ in points))
+    names = [*BASELINES, *VARIANTS]
+
+    def place(row: dict[str, Any]) -> tuple[int, ...]:
+        size, seed = (-1, -1) if row["variant"] in BASELINES else (row["d_model"], row["seed"])
+        return tasks.index(row["task"]), row["window"], size, names.index(row["variant"]), seed
+
+    table = pd.DataFrame(sorted(rows, key=place), columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def _measure(chain: Chain) -> list[dict[str, Any]]:
@@ -233,9 +293,86 @@ def _baselines(row: dict[str, Any], chains: list[Chain]) -> list[dict[str, Any]]
 
 
 def against_float(table: pd.DataFrame, measure: str = "test_rmse") -> pd.DataFrame:
-    """Relative difference of every quantised run to the float run of its seed, in percent, one row each."""
+    """Relative difference of every quantised run to the float run of its seed, in percent, one row each.
+
+    A run whose float run is not in the table is left out.
+    """
     runs = table[~table.variant.isin(BASELINES)]
     keys = ["task", "window", "d_model", "seed"]
     own = runs[runs.variant == "float"].set_index(keys)[measure].rename("float")
-    joined = runs[runs.variant != "float"].join(own, on=keys)
+    joined = runs[runs.variant != "float"].join(own, on=keys, how="inner")
     return joined[[*keys, "variant"]].assign(difference=100 * (joined[measure] / joined["float"] - 1))
+
+
+def losses(difference: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and worst over the seeds, and their number, by variant and task; from `against_float`."""
+    found = difference.groupby(["variant", "task"], sort=False)["difference"]
+    table = found.agg(mean="mean", std="std", worst="max", seeds="count")
+    places = {name: place for place, name in enumerate([*VARIANTS, *TASKS, *MORE_TASKS])}
+    return table.sort_index(key=lambda level: level.map(places))
+
+
+def over_series(found: pd.DataFrame) -> pd.DataFrame:
+    """What a variant loses over the series: the mean, the worst series and the worst run; in percent, from `losses`.
+
+    Beside it stand the `AIMS` and by how much each is missed (0: met); a variant without an aim has NaN.
+    """
+    grouped = found.groupby(level="variant", sort=False)
+    table = pd.DataFrame(
+        {
+            "mean": grouped["mean"].mean(),
+            "worst_series": grouped["mean"].max(),
+            "worst_run": grouped["worst"].max(),
+            "series": grouped.size(),
+            "runs": grouped["seeds"].sum(),
+        }
+    )
+    for place, measure in enumerate(("mean", "worst_series")):
+        aims = {name: aim[place] for name, aim in AIMS.items()}
+        table[f"aim_{measure}"] = pd.to_numeric(table.index.map(aims).to_series(index=table.index))
+        table[f"missed_{measure}"] = (table[measure] - table[f"aim_{measure}"]).clip(lower=0)
+    return table
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    """A sentence for each aim, met or missed and by how much; from `over_series`."""
+    found = []
+    for name, row in table.iterrows():
+        for measure, words in (("mean", "mean over {} series"), ("worst_series", "worst of {} series")):
+            aim, value, missed = row[f"aim_{measure}"], row[measure], row[f"missed_{measure}"]
+            if pd.notna(aim):
+                end = f"missed by {missed:.2f} points" if missed > 0 else "met"
+                found.append(f"{name}, {words.format(int(row.series))}: {value:+.2f} %, aim {aim:+.1f} %: {end}")
+    return found
+
+
+def overview(table: pd.DataFrame, tasks: Iterable[str], measure: str = "test_rmse") -> pd.DataFrame:
+    """Mean and standard deviation over the seeds as text: variants below the baselines, a column for each task and its unit."""
+    columns = {}
+    for task in tasks:
+        rows = table[(table.task == task) & table[measure].notna()]
+        found = rows.groupby("variant")[measure].agg(["mean", "std"])
+        texts = {
+            name: f"{row['mean']:.4g}" + (f" ± {row['std']:.2g}" if pd.notna(row["std"]) else "")
+            for name, row in found.iterrows()
+        }
+        if len(rows):
+            columns[f"{task}, {rows.unit.iloc[0]}"] = texts
+    order = [name for name in (*BASELINES, *VARIANTS) if any(name in texts for texts in columns.values())]
+    return pd.DataFrame(columns).reindex(order).fillna("-")
+
+
+def float_against_baselines(table: pd.DataFrame) -> pd.DataFrame:
+    """How much the mean float model is better than naive and ridge, in percent of their error; negative: worse."""
+    means = table.groupby(["task", "variant"], sort=False)["test_rmse"].mean().unstack()
+    rivals = ["naive", "ridge"]
+    gains = {f"better than {name}, %": 100 * (1 - means["float"] / means[name]) for name in rivals}
+    return pd.DataFrame(gains).assign(beats_both=means["float"] < means[rivals].min(axis=1))
+
+
+def variant_bits() -> pd.DataFrame:
+    """Which widths every variant has, and how its scales are found; the host's forecast is a wide sum in all of them."""
+    names = {"weights": "weights", "bits": "activations", "residual": "residual", "softmax": "softmax"}
+    names |= {"input_bits": "input", "head_bits": "head weights", "scheme": "scales"}
+    rows = {v: {shown: getattr(q, key) for key, shown in names.items()} for v, q in VARIANTS.items() if q}
+    return pd.DataFrame.from_dict(rows, orient="index")

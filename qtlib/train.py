@@ -101,7 +101,7 @@ def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str
     _check(experiment, prepared)
     folder = run_folder(experiment, prepared)
     if not folder.exists():
-        with _one_thread():
+        with one_thread():
             run = _train_quantised if experiment.quant else _train_float
             _keep(run(experiment, prepared, progress or (lambda line: None)), prepared, folder)
     return _read(experiment, prepared, folder)
@@ -319,7 +319,7 @@ def mismatch(run: Run, x: np.ndarray, batch: int = 512) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums in one order on any number of cores; the models are too small for more threads to pay."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -2,6 +2,7 @@ import time
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import small
 from matplotlib import pyplot as plt
@@ -102,3 +103,21 @@ def test_a_memory_map_shows_where_the_device_ends():
     )
     fig = figures.memory_map(rows, ramb18=2, lut_memory=2400)
     assert fig.axes[0].get_xlim()[1] > 2 and list(fig.axes[0].lines[0].get_xdata()) == [2, 2]
+
+
+def test_a_heat_map_darkens_with_the_number_leaves_gaps_white_and_prints_every_number():
+    table = pd.DataFrame([[-0.01, 4.0], [12.0, np.nan]], index=["v", "q"], columns=[4, 3])
+    _, ax = plt.subplots()
+    figures.heat_map(ax, table, digits=1, full=10)
+    assert [text.get_text() for text in ax.texts] == ["0.0", "4.0", "12.0"]
+    assert [text.get_color() for text in ax.texts] == ["black", "black", "white"]
+    (image,) = ax.images
+    colours = image.cmap(image.norm(image.get_array())).mean(axis=-1)[:, :]
+    assert colours[0, 0] > colours[0, 1] > colours[1, 0] and image.get_array().mask[1, 1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["v", "q"]
+
+
+def test_a_heat_map_without_a_range_is_refused():
+    _, ax = plt.subplots()
+    with pytest.raises(ValueError, match=r"^figures: full=0\.0 must be above empty=0\.0$"):
+        figures.heat_map(ax, pd.DataFrame([[1.0]]), digits=1, full=0.0)

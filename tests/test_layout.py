@@ -9,7 +9,7 @@ import pytest
 from qtlib.paths import ROOT
 
 ORDER = (
-    "paths config tools | program integer | data | model calibrate quantise lower train study | "
+    "paths config tools | program integer | data robust | model calibrate quantise lower train sensitivity study | "
     "devices schedule memory resources emit verilog simulate netlist synthesise place vendor energy | explore | results figures notebook run benchmark __main__"
 )
 GROUPS = [group.split() for group in ORDER.split("|")]

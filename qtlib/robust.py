@@ -1,0 +1,64 @@
+"""What a deployed model meets that its data did not have: noise, drift and missing samples on the input windows.
+
+Only what the model sees changes. The truth stays, and so does the anchor of an anchored forecast, which the host adds itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qtlib.data import Prepared
+
+
+def spread(prepared: Prepared) -> np.ndarray:
+    """Standard deviation of every feature over the train windows, [m], scaled: the unit of `noise` and `drift`."""
+    return prepared.train.x.std(axis=(0, 1), dtype=np.float64)
+
+
+def noise(x: np.ndarray, level: float, *, spread: np.ndarray, seed: int) -> np.ndarray:
+    """Add Gaussian noise, independent at every step and feature.
+
+    Args:
+        x: [N, n, m] scaled windows.
+        level: its standard deviation, in spreads.
+        spread: [m] of every feature, scaled.
+        seed: of the noise; the same seed gives the same noise times the level.
+
+    Raises:
+        ValueError: the level is negative.
+    """
+    if not level >= 0:
+        raise ValueError(f"robust: level={level} must not be below 0")
+    return (x + level * spread * np.random.default_rng(seed).standard_normal(x.shape)).astype(x.dtype)
+
+
+def drift(x: np.ndarray, level: float, *, spread: np.ndarray, ramp: bool = False) -> np.ndarray:
+    """Shift every feature: all steps by ``level``, or along a ramp from 0 at the first step to ``level`` at the last.
+
+    Args:
+        x: [N, n, m] scaled windows.
+        level: in spreads; may be negative.
+        spread: [m] of every feature, scaled.
+        ramp: whether the window itself drifts; else it lies wholly after the drift.
+    """
+    steps = np.linspace(0, 1, x.shape[1]) if ramp else np.ones(x.shape[1])
+    return (x + level * steps[:, None] * spread).astype(x.dtype)
+
+
+def missing(x: np.ndarray, share: float, *, seed: int) -> np.ndarray:
+    """Lose samples and hold the last value that came, as a simple host does; the first step of a window is never lost.
+
+    Args:
+        x: [N, n, m] scaled windows.
+        share: of the later steps that are lost, each with all its features.
+        seed: of the choice; a larger share loses the same steps and more.
+
+    Raises:
+        ValueError: the share is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"robust: share={share} is outside 0..1")
+    lost = np.random.default_rng(seed).random(x.shape[:2]) < share  # [N, n]
+    lost[:, 0] = False
+    last = np.maximum.accumulate(np.where(lost, 0, np.arange(x.shape[1])), axis=1)
+    return np.take_along_axis(x, last[:, :, None], axis=1)
