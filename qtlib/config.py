@@ -168,11 +168,10 @@ class TrainConfig:
     learning_rate: float = 3e-3
     qat_learning_rate: float = 3e-3
     weight_decay: float = 1e-4
-    patience: int = 10  # float epochs without a better validation error; codes settle only when the rate has fallen
 
     def __post_init__(self) -> None:
         check_range("train", "seed", self.seed, 0, 2**31 - 1)
-        for name in ("epochs", "qat_epochs", "batch", "patience"):
+        for name in ("epochs", "qat_epochs", "batch"):
             check_range("train", name, getattr(self, name), 1, 1_000_000)
         for name in ("learning_rate", "qat_learning_rate"):
             if not getattr(self, name) > 0:

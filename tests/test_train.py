@@ -13,7 +13,7 @@ from qtlib.config import DataConfig, Experiment, ModelConfig, QuantConfig, Train
 from qtlib.data import Windows, prepare
 from qtlib.data.series import Series, by_share
 from qtlib.lower import lower
-from qtlib.train import forecast, metadata, predict, run_folder, train, train_all
+from qtlib.train import forecast, make_experiment, metadata, predict, run_folder, train, train_all
 
 DATA = DataConfig(dataset="waves", window=6)
 SHORT = TrainConfig(epochs=3, qat_epochs=2, batch=32)
@@ -261,9 +261,11 @@ def test_a_model_that_does_not_fit_the_windows_is_refused(windows, name, value, 
         train(experiment(model=model), windows)
 
 
-def test_early_stopping_ends_a_run_without_progress(empty, windows):
-    stopped = replace(SHORT, epochs=30, patience=1, learning_rate=1e-12)
-    assert len(train(experiment(train=stopped), windows).history) < 10
+def test_a_long_series_gets_fewer_epochs_and_a_short_one_all(windows):
+    assert make_experiment(windows, bits=8).train.epochs == 30
+    many = replace(windows, train=windows.train._replace(x=np.empty((64 * 400, 6, 1), np.float32)))
+    found = make_experiment(many, bits=8).train
+    assert (found.epochs, found.qat_epochs) == (10, 10)
 
 
 def test_several_features_layers_heads_and_outputs_train(empty):
