@@ -245,47 +245,54 @@ def memories(plan: Schedule) -> dict[str, Resources]:
 
 COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "multipliers": (
-        {"macs": 0.0174, "accumulator bits": 1.0, "partial product bits": 2.25},
-        {"macs": 4.12, "accumulator bits": 1.0, "partial product bits": 0.501},
+        {"macs": 0.0216, "accumulator bits": 1.0, "partial product bits": 2.25},
+        {"macs": 4.19, "accumulator bits": 1.0, "partial product bits": 0.508},
     ),
     "capture": (
         {"one": 1.0, "moved bits": 1.0},
         {"held bits": 1.0, "one": 4.0},
     ),
     "operands": (
-        {"lane bits": 0.991, "broadcast bits": 4.45, "address bits": 4.43},
-        {"lane bits": 0.978, "broadcast bits": 0.131, "address bits": 1.69},
+        {"lane bits": 0.903, "code bits": 3.18, "address bits": 3.89},
+        {"lane bits": 0.172, "word bits": 0.905, "code bits": 1.54, "address bits": 0.505, "one": 18.3},
     ),
     "requantisers": (
-        {"sum bits": 1.34, "code bits": 0.721, "requantisers": 24.3},
-        {"sum bits": 1.35, "code bits": 0.36, "requantisers": 0.426},
+        {"sum bits": 2.37, "code bits": 0.699, "requantisers": 23.8},
+        {"sum bits": 2.34, "code bits": 0.258},
     ),
     "retire": (
-        {"residual bits": 1.31, "result bits": 1.18, "word bits": 0.569, "address bits": 12.2, "instructions": 1.94},
-        {"operand bits": 0.407, "result bits": 0.553, "word bits": 0.551, "address bits": 9.19, "one": 334.0},
+        {
+            "residual bits": 1.38,
+            "result bits": 1.3,
+            "word bits": 0.506,
+            "address bits": 11.7,
+            "instructions": 0.847,
+            "one": 9.8,
+        },
+        {"result bits": 1.81, "word bits": 0.755, "address bits": 6.83, "one": 328.0},
     ),
     "issue": (
-        {"instructions": 1.78, "one": 147.0},
-        {"address bits": 1.78, "instructions": 0.36, "one": 76.7},
+        {"address bits": 0.0332, "instructions": 1.96, "one": 154.0},
+        {"address bits": 2.69, "instructions": 0.567, "one": 66.2},
     ),
     "load": (
-        {"word bits": 0.00425, "one": 14.8},
-        {"word bits": 0.981, "one": 14.7},
+        {"word bits": 0.00427, "one": 14.8},
+        {"word bits": 0.99, "one": 13.5},
     ),
     "unload": (
-        {"one": 4.13},
-        {"one": 2.17},
-    ),
-    "layer_norm": (  # of the designs in docs/design.md, which data/knowledge.csv does not hold
-        {"row bits": 3.95, "one": 40.0},
-        {"row bits": 2.83, "one": 30.0},
+        {"one": 4.16},
+        {"one": 2.23},
     ),
     "softmax": (
-        {"score bits": 4.38, "one": 46.4},
-        {"score bits": 0.979, "one": 82.7},
+        {"score bits": 6.59, "one": 52.6},
+        {"score bits": 6.39, "one": 93.1},
     ),
     "dividers": (
-        {"total bits": 2.38, "requantisers": 19.4},
-        {"total bits": 2.07, "requantisers": 21.8},
+        {"total bits": 2.51, "requantisers": 17.6},
+        {"total bits": 2.04, "requantisers": 22.0},
+    ),
+    "layer_norm": (
+        {"row bits": 3.77, "one": 52.1},
+        {"row bits": 2.67, "one": 40.6},
     ),
 }
