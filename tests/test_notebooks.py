@@ -24,7 +24,7 @@ NAMES = [
     "08_paper",
     "00_overview",  # reads the results of all others
 ]
-LIMIT = 600  # seconds for all notebooks together
+LIMIT = 1200  # seconds for all notebooks together
 
 present = [stage.path for stage in stages()]
 each = pytest.mark.parametrize("file", present, ids=lambda file: file.stem)
