@@ -215,7 +215,7 @@ endmodule
 @pytest.mark.needs_ghdl
 @pytest.mark.needs_yosys
 @pytest.mark.needs_verilator
-@pytest.mark.parametrize(("dsp", "spilled", "absorbed"), [(5, 7, 4), (28, 0, 24)], ids=["spilled", "absorbed"])
+@pytest.mark.parametrize(("dsp", "spilled", "absorbed"), [(5, 7, 8), (28, 0, 30)], ids=["spilled", "absorbed"])
 def test_the_netlist_that_is_placed_computes_the_program(tmp_path, monkeypatch, dsp, spilled, absorbed):
     """Without block RAM, of which there is no model."""
     monkeypatch.setitem(place.OPTIONS, "ecp5", " -nobram")
