@@ -1,12 +1,15 @@
-"""Synthesise a spread of designs and write their counts to data/knowledge.csv, from which the estimates are calibrated.
+"""Synthesise a spread of designs and write their counts: data/knowledge.csv, from which the estimates are calibrated, and
+data/held_out.csv, on which they are judged and which the fit never reads.
 
-    PYTHONPATH=tests python tests/knowledge.py        # skips what the file has; about ten minutes in all
-    PYTHONPATH=tests python tests/knowledge.py fit    # prints the coefficients for qtlib/resources.py
+    PYTHONPATH=tests python tests/knowledge.py            # skips what the files have; about an hour in all
+    PYTHONPATH=tests python tests/knowledge.py fit        # prints the coefficients for qtlib/resources.py
 
-The programs are random but seeded, so that no training is needed; `case` rebuilds one.
+The programs are random but seeded, so that no training is needed; `case` rebuilds one. A part of the fitted designs and all of the
+others are drawn by `draw` from a number: shape, widths, lanes, unroll, memory and multiplier types at random.
 """
 
 import csv
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -15,11 +18,15 @@ import numpy as np
 import small
 
 from qtlib import paths, resources, synthesise
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.config import BITS, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
-from qtlib.schedule import schedule
+from qtlib.quantise import widths
+from qtlib.schedule import legal_lanes, schedule
 
 FILE = paths.ROOT / "data" / "knowledge.csv"
+HELD_OUT = paths.ROOT / "data" / "held_out.csv"
+FITTED_DRAWS, HELD_OUT_DRAWS = range(1000, 1030), range(2000, 2044)
+LANES, CONSTANT_BITS = 36, 150_000  # of a drawn design at most: multipliers, and weights in LUTs
 COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
 KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory", "norm")
 COLUMNS = ("tool", "version", *KEYS, "component", *COUNTS)
@@ -53,7 +60,9 @@ def case(window, features, outputs, d_model, heads, layers, bits, mixed, lanes, 
     shape = ModelConfig(
         window=window, features=features, outputs=outputs, d_model=d_model, heads=heads, layers=layers, norm=norm
     )
-    quant = small.MIXED if mixed else QuantConfig(bits=bits)
+    quant = QuantConfig(bits=bits)
+    if mixed:
+        quant = small.MIXED if mixed == 1 else mixed_widths(shape, bits, mixed)
     hardware = HardwareConfig(
         lanes=lanes, unroll=unroll, requantisers=requantisers, multiplier=multiplier,
         **dict.fromkeys(("activations", "weights", "parameters", "tables"), memory),
@@ -61,18 +70,51 @@ def case(window, features, outputs, d_model, heads, layers, bits, mixed, lanes, 
     return small.program(shape, quant), hardware
 
 
-def rows():
-    """What the file holds, numbers as integers."""
-    if not FILE.exists():
+def mixed_widths(shape, bits, number):
+    """Every tensor and the weights of every layer up to two bits off the width of the body."""
+    rng = random.Random(number)
+    near = [b for b in range(bits - 2, bits + 3) if b in BITS]
+    tensors, weights = widths(shape, QuantConfig(bits=bits))
+    names = [*tensors, *(f"{layer}.weight" for layer in weights)]
+    return QuantConfig(bits=bits, softmax_bits=rng.choice(near), overrides=tuple((name, rng.choice(near)) for name in names))
+
+
+def draw(number):
+    """Key of a design that the number alone decides, of a size that the smallest devices may hold."""
+    rng = random.Random(number)
+    while True:
+        window, d_model = rng.choice([4, 6, 8, 12, 16, 20, 24, 32]), rng.choice([8, 12, 16, 24, 32, 48, 64])
+        bits, layers = rng.randint(2, 8), rng.choice([1, 1, 1, 2])
+        lanes = rng.choice([count for count in legal_lanes(window) if 3 * count >= window])
+        divisors = [count for count in range(1, min(lanes, 4) + 1) if lanes % count == 0]
+        unroll, requantisers = rng.choice(divisors), rng.choice(divisors)
+        multiplier = rng.choice(["auto", "dsp", "lut", "packed"])
+        memory = rng.choice(["auto", "auto", "block", "distributed"])
+        words = (
+            window, rng.randint(1, 8), rng.choice([1, 1, 2, 4]), d_model, rng.choice([1, 1, 2, 4]), layers, bits,
+            rng.choice([0, 0, number]), lanes, unroll, requantisers, multiplier, memory, rng.choice(["batch", "batch", "layer"]),
+        )  # fmt: skip
+        if lanes * unroll > LANES or (memory == "distributed" and 12 * d_model**2 * layers * bits > CONSTANT_BITS):
+            continue
+        try:
+            schedule(*case(*words))
+        except ValueError:  # such as products that are too wide to pack
+            continue
+        return words
+
+
+def rows(file=FILE):
+    """What a file holds, numbers as integers."""
+    if not file.exists():
         return []
-    with open(FILE, newline="") as stream:
+    with open(file, newline="") as stream:
         return [{k: int(v) if v.isdigit() else v for k, v in row.items()} for row in csv.DictReader(stream)]
 
 
-def designs():
-    """Key of every case in the file -> its counts by component."""
+def designs(file=FILE):
+    """Key of every case in a file -> its counts by component."""
     found = {}
-    for row in rows():
+    for row in rows(file):
         found.setdefault(tuple(row[name] for name in KEYS), {})[row["component"]] = row
     return found
 
@@ -118,22 +160,23 @@ def nonnegative(a, b):
 def main():
     if sys.argv[1:] == ["fit"]:
         return fit()
-    known = rows()
-    for words in CASES:
-        key = dict(zip(KEYS, words, strict=True))
-        if any(all(row[name] == value for name, value in key.items()) for row in known):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            emit(*case(*words), Path(folder))
-            report = synthesise.synthesise(Path(folder))
-        for component, counts in resources.by_component(report["entities"]).items():
-            figures = {name: counts[name] for name in COUNTS}
-            known.append({"tool": report["tool"], "version": report["version"], **key, "component": component, **figures})
-        print(*words, report["total"], flush=True)
-        with open(FILE, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(known)
+    for file, cases, draws in ((FILE, CASES, FITTED_DRAWS), (HELD_OUT, (), HELD_OUT_DRAWS)):
+        known = rows(file)
+        for words in (*cases, *map(draw, draws)):
+            key = dict(zip(KEYS, words, strict=True))
+            if any(all(row[name] == value for name, value in key.items()) for row in known):
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                emit(*case(*words), Path(folder), must_fit=False)
+                report = synthesise.synthesise(Path(folder))
+            for component, counts in resources.by_component(report["entities"]).items():
+                figures = {name: counts[name] for name in COUNTS}
+                known.append(
+                    {"tool": report["tool"], "version": report["version"], **key, "component": component, **figures}
+                )
+            print(*words, report["total"], flush=True)
+            lines = [COLUMNS, *([str(row[name]) for name in COLUMNS] for row in known)]
+            paths.write_atomic(file, "".join(",".join(line) + "\n" for line in lines))
 
 
 if __name__ == "__main__":
