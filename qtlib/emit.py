@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from qtlib import __version__, integer
 from qtlib.config import STORES, HardwareConfig
+from qtlib.contents import contents
 from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
 from qtlib.program import Codes, Context, Head, LayerNorm, Program, Scores
@@ -149,8 +150,8 @@ def describe(plan: Schedule) -> dict[str, Any]:
 def _constants(plan: Schedule) -> list[Constant]:
     shape, hardware = plan.shape, plan.hardware
     deepest = max(
-        plan.activation_depth, plan.broadcast_depth, plan.weight_words, len(plan.head_weights), len(plan.parameters),
-        len(plan.positions), shape.window * shape.groups, plan.program.input.shape[1] * shape.groups,
+        plan.activation_depth, plan.broadcast_depth, plan.weight_words, plan.words.head_weights,
+        plan.words.parameters, plan.words.positions, shape.window * shape.groups, plan.program.input.shape[1] * shape.groups,
     )  # fmt: skip
     numbers = {
         "window": shape.window,
@@ -200,21 +201,21 @@ def _norm_constants(plan: Schedule) -> list[Constant]:
 
 
 def _memories(plan: Schedule) -> list[Memory]:
-    widths, shape = plan.widths, plan.shape
-    contents = {
-        "weights": (_packed_weights(plan), plan.weight_pack * shape.unroll * widths["weight_bits"]),
-        "head_weights": (plan.head_weights, shape.unroll * widths["head_bits"]),
-        "parameters": (plan.parameters, widths["mult_bits"] + widths["residual_mult_bits"] + widths["offset_bits"]),
-        "positions": (plan.positions, shape.lanes * widths["position_bits"]),
-        "exponentials": (plan.exponentials, widths["exponential_bits"]),
+    widths, shape, held = plan.widths, plan.shape, contents(plan)
+    words_and_bits = {
+        "weights": (_packed_weights(plan, held.weights), plan.weight_pack * shape.unroll * widths["weight_bits"]),
+        "head_weights": (held.head_weights, shape.unroll * widths["head_bits"]),
+        "parameters": (held.parameters, widths["mult_bits"] + widths["residual_mult_bits"] + widths["offset_bits"]),
+        "positions": (held.positions, shape.lanes * widths["position_bits"]),
+        "exponentials": (held.exponentials, widths["exponential_bits"]),
     }
-    return [Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in contents.items()]
+    return [Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in words_and_bits.items()]
 
 
-def _packed_weights(plan: Schedule) -> list[int]:
+def _packed_weights(plan: Schedule, weights: tuple[int, ...]) -> list[int]:
     """Memory words of the weight store; places behind the last weight are 0."""
     bits, pack = plan.shape.unroll * plan.widths["weight_bits"], plan.weight_pack
-    words = [plan.weights[first : first + pack] for first in range(0, len(plan.weights), pack)]
+    words = [weights[first : first + pack] for first in range(0, len(weights), pack)]
     return [sum(weight << (place * bits) for place, weight in enumerate(word)) for word in words]
 
 

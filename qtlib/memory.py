@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from qtlib.config import STORES
@@ -54,8 +55,8 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     def ram(store: str, depth: int, width: int, copies: int = 1) -> list[Memory]:
         return [Memory(depth, width, copies, False, h.memory_type(store))]
 
-    def rom(store: str, words: tuple[int, ...], width: int, copies: int = 1) -> list[Memory]:
-        return [Memory(len(words), width, copies, True, h.memory_type(store))]
+    def rom(store: str, words: int, width: int, copies: int = 1) -> list[Memory]:
+        return [Memory(words, width, copies, True, h.memory_type(store))]
 
     # Of a LayerNorm: sum and squares of each row, read asynchronously, and a table of squares for each requantiser.
     norm = {}
@@ -85,12 +86,12 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
             )
             for k, words in enumerate(plan.weight_segments or (plan.weight_words,))
         ],
-        "head_store": rom("head", plan.head_weights, s.unroll * w["head_bits"]),
-        "parameter_store": rom("parameter", plan.parameters, parameter),
-        "position_store": rom("position", plan.positions, s.lanes * w["position_bits"]),
+        "head_store": rom("head", plan.words.head_weights, s.unroll * w["head_bits"]),
+        "parameter_store": rom("parameter", plan.words.parameters, parameter),
+        "position_store": rom("position", plan.words.positions, s.lanes * w["position_bits"]),
         # Exponentials fall smoothly, so neighbouring words share LUTs.
         "exponential_tables": [
-            rom("table", plan.exponentials, w["exponential_bits"], s.requantisers)[0]._replace(fill=0.9)
+            rom("table", plan.words.exponentials, w["exponential_bits"], s.requantisers)[0]._replace(fill=0.9)
         ],
     }
 
@@ -104,6 +105,7 @@ def mux(inputs: int) -> float:
     return math.ceil(inputs / 4) if inputs > 2 else 0.5 * (inputs - 1)
 
 
+@lru_cache(maxsize=4096)
 def mapped(memory: Memory) -> Resources:
     """Resources of one memory, as Yosys 0.70 maps it.
 
@@ -267,8 +269,8 @@ def _best_pack(plan: Schedule, available: int) -> tuple[int, int]:
     best = (0, 0, 1, 0)  # weights that fit, blocks saved, places saved, places
     for pack in PACKS:
         columns = -(-pack * bits // 36)
-        needed = -(-len(plan.weights) // (pack * ROWS)) * columns
-        fitting = min(len(plan.weights), available // columns * ROWS * pack)
+        needed = -(-plan.words.weights // (pack * ROWS)) * columns
+        fitting = min(plan.words.weights, available // columns * ROWS * pack)
         best = max(best, (fitting, -min(needed, available // columns * columns), -pack, pack))
     return best[3], best[0]
 
@@ -276,7 +278,7 @@ def _best_pack(plan: Schedule, available: int) -> tuple[int, int]:
 def _segmented(plan: Schedule, available: int) -> Schedule:
     """Weights in segments of powers of two words, which synthesis maps without waste; the rest in LUTs."""
     pack, _ = _best_pack(plan, available)
-    words = -(-len(plan.weights) // pack)
+    words = -(-plan.words.weights // pack)
     columns = -(-pack * plan.shape.unroll * plan.widths["weight_bits"] // 36)
     in_blocks = min(words, available // columns * ROWS)
     segments: list[int] = []

@@ -185,7 +185,7 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
     lanes, unroll, slices, requantisers = s.lanes, s.unroll, s.slices, s.requantisers
     macs = unroll * -(-lanes // plan.operands)
     soft_macs = macs - plan.dsp_macs
-    address = max(plan.activation_depth, plan.broadcast_depth, plan.weight_words, len(plan.parameters)).bit_length()
+    address = max(plan.activation_depth, plan.broadcast_depth, plan.weight_words, plan.words.parameters).bit_length()
     residual = max(w["broadcast_bits"], w["position_bits"])
     codes = max(plan.code_widths)
     norm = {}

@@ -9,18 +9,17 @@ so `Schedule.latency` is exact; the simulation of every emitted design asserts i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qtlib.config import HardwareConfig
 from qtlib.devices import device
 from qtlib.program import (
     MULT_BITS,
-    Codes,
     Context,
     Head,
     LayerNorm,
@@ -108,11 +107,10 @@ def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
     shapes = [Shape(window=window, lanes=lanes, unroll=hardware.unroll, requantisers=n) for n in choices]
     if len(shapes) == 1:
         return shapes[0]
-    expanded = [_expand(program, shape) for shape in shapes]
-    clocks = [_time(i, shape)[-1].end(shape.groups) for i, shape in zip(expanded, shapes, strict=True)]
+    expanded = _expand(program, hardware.unroll)
+    clocks = [_clocks(expanded, shape) for shape in shapes]
     # Where the multipliers fit the DSP blocks, the requantisers may not push them out.
-    widths = _widths(program, expanded[0])
-    blocks = [2 * shape.requantisers + _blocks(program, hardware, shape, widths, expanded[0]) for shape in shapes]
+    blocks = [2 * shape.requantisers + _blocks(program, hardware, shape) for shape in shapes]
     fitting = [count for count, needed in zip(clocks, blocks, strict=True) if needed <= device(hardware.device).dsp]
     limit = SLACK_WITH_DSP * min(fitting) if fitting else SLACK_WITHOUT_DSP * min(clocks)
     return next(shape for shape, count in zip(shapes, clocks, strict=True) if count <= limit)
@@ -136,8 +134,8 @@ class Instruction:
     rows: tuple[int, ...] = ()  # output feature of each output; -1: none
     columns: tuple[int, ...] = ()  # input feature of each term; -1: none
     inner: int
-    period: int
     steps: int
+    period: int = 0
     hold: int = 0
     x_base: int = 0
     w_base: int = 0  # of a weight: its memory word
@@ -159,9 +157,19 @@ class Instruction:
         return self.start + self.steps * groups * self.period
 
 
+class Words(NamedTuple):
+    """How many words each memory of constants holds; what they are is in `qtlib.contents`."""
+
+    weights: int
+    head_weights: int
+    parameters: int
+    positions: int
+    exponentials: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Schedule:
-    """Everything that the emitted constants say, and the clocks."""
+    """Everything that the emitted constants say but the contents of memories, and the clocks."""
 
     program: Program
     hardware: HardwareConfig
@@ -173,11 +181,7 @@ class Schedule:
     code_widths: tuple[int, ...]
     activation_depth: int
     broadcast_depth: int
-    weights: tuple[int, ...]  # words
-    head_weights: tuple[int, ...]
-    parameters: tuple[int, ...]
-    positions: tuple[int, ...]
-    exponentials: tuple[int, ...]
+    words: Words
     operands: int  # lanes on one multiplier
     dsp_macs: int
     weight_pack: int = 1  # weights in a memory word
@@ -231,7 +235,7 @@ class Schedule:
     @property
     def weight_words(self) -> int:
         """Memory words of the weight store."""
-        return -(-len(self.weights) // self.weight_pack)
+        return -(-self.words.weights // self.weight_pack)
 
     @property
     def utilisation(self) -> float:
@@ -329,24 +333,25 @@ def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
         ValueError: the lanes, the unroll or the requantisers are illegal, or the engine cannot run an operation.
     """
     shape = choose_shape(program, hardware)
-    instructions = _expand(program, shape)
-    instructions, activation_depth = _allocate(instructions, program, shape, "activation")
-    instructions, broadcast_depth = _allocate(instructions, program, shape, "broadcast")
-    instructions = _time(instructions, shape)
-    rom = _Contents(program, shape)
-    instructions = [rom.place(instruction) for instruction in instructions]
-    widths = _widths(program, instructions)
-    x = _operands(program, instructions)
-    operands, dsp_macs = _multipliers(hardware, shape, widths, x)
-    widths["packed_bits"] = max(_packed(x, widths["product_bits"], operands).bits, widths["x_bits"])
+    instructions = list(_expand(program, shape.unroll))
+    activation, activation_depth = _allocate(instructions, shape, "activation")
+    broadcast, broadcast_depth = _allocate(instructions, shape, "broadcast")
+    constants, words = _constants(instructions, program, shape)
+    times = [
+        {"start": start, "hold": hold, "period": max(i.inner, shape.slots)}
+        for i, (start, hold) in zip(instructions, _starts(instructions, shape), strict=True)
+    ]
+    choices = zip(instructions, activation, broadcast, constants, times, strict=True)
+    operands, dsp_macs = _multipliers(program, hardware, shape)
+    widths = dict(_widths(program))
+    packed = _packed(_operands(program), widths["product_bits"], operands)
     ops = [i.source for i in instructions if not isinstance(i.source, Head)]
-    parameters = rom.parameter_words(widths)
     return Schedule(
         program=program,
         hardware=hardware,
         shape=shape,
-        instructions=tuple(instructions),
-        widths=widths,
+        instructions=tuple(replace(i, **a | b | c | d) for i, a, b, c, d in choices),
+        widths=widths | {"packed_bits": max(packed.bits, widths["x_bits"])},
         shifts=tuple(sorted({op.shift for op in ops})),
         residual_shifts=tuple(
             sorted({op.residual_shift for op in ops if isinstance(op, Linear) and op.residual} | {0})
@@ -354,27 +359,20 @@ def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
         code_widths=tuple(sorted({program.tensors[op.y].bits for op in ops})),
         activation_depth=activation_depth,
         broadcast_depth=broadcast_depth,
-        weights=tuple(pack(word, widths["weight_bits"]) for word in rom.weights),
-        head_weights=tuple(pack(word, widths["head_bits"]) for word in rom.head_weights),
-        parameters=parameters,
-        positions=tuple(pack(word, widths["position_bits"]) for word in rom.positions),
-        exponentials=tuple(rom.exponentials),
+        words=words,
         operands=operands,
         dsp_macs=dsp_macs,
     )
-
-
-def pack(codes: list[int], bits: int) -> int:
-    """One memory word of several codes, the first in the lowest bits."""
-    return sum((int(code) & ((1 << bits) - 1)) << (index * bits) for index, code in enumerate(codes))
 
 
 def _padded(features: list[int], unroll: int) -> list[int]:
     return features + [-1] * (-len(features) % unroll)
 
 
-def _expand(program: Program, shape: Shape) -> list[Instruction]:
+@lru_cache(maxsize=32)
+def _expand(program: Program, unroll: int) -> tuple[Instruction, ...]:
     """Operations with heads become one instruction per head; q, k and v are computed just before they are used."""
+    window = program.input.shape[0]
     operations = {op.y: op for op in program.operations}
     scores = [op for op in program.operations if isinstance(op, Scores)]
     of_heads = {name for op in scores for name in (op.x, op.other)}
@@ -384,128 +382,79 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
     layout: dict[str, list[int]] = {}  # tensor in the activation store -> feature at each place
     result: list[Instruction] = []
 
-    def linear(op: Linear, head: int | None, rows: list[int], activation: bool, broadcast: bool) -> Instruction:
-        first = op.x == program.input.name
-        columns = list(range(program.input.shape[1])) if first else list(layout[op.x])
+    def places(name: str) -> list[int]:
+        """Features that a reader of a tensor goes through: padding in the middle, none at the end."""
+        columns = list(layout[name])
         while columns[-1] < 0:
             columns.pop()
-        name = op.y if head is None else f"{op.y}[{head}]"
-        return Instruction(
-            name=name,
+        return columns
+
+    def add(op: Any, head: int | None, rows: list[int], columns: list[int], **more: Any) -> Instruction:
+        """The next instruction; ``columns`` are the terms of its sums, ``rows`` its outputs."""
+        found = Instruction(
+            name=op.y if head is None else f"{op.y}[{head}]",
             tensor=op.y,
             source=op,
-            x_source="input_store" if first else "activation_store",
-            w_source="weight_rom",
-            x=op.x,
             rows=tuple(rows),
             columns=tuple(columns),
             inner=len(columns),
-            period=max(len(columns), shape.slots),
-            steps=len(rows) // shape.unroll,
+            **{"x_source": "activation_store", "x": op.x, "steps": len(rows) // unroll} | more,
+        )
+        result.append(found)
+        return found
+
+    def linear(op: Linear, head: int | None, rows: list[int], activation: bool, broadcast: bool) -> Instruction:
+        first = op.x == program.input.name
+        name = op.y if head is None else f"{op.y}[{head}]"
+        return add(
+            op,
+            head,
+            rows,
+            list(range(program.input.shape[1])) if first else places(op.x),
+            x_source="input_store" if first else "activation_store",
+            w_source="weight_rom",
             residual="none" if op.residual is None else "position" if op.residual in program.constants else "stream",
             activation=name if activation else "",
             broadcast=name if broadcast else "",
             root_clocks=root_clocks(program.tensors[op.y]) if op.y in normalised else 0,
-            macs=shape.window * sum(row >= 0 for row in rows) * op.weight.shape[1],
+            macs=window * sum(row >= 0 for row in rows) * op.weight.shape[1],
         )
 
     for op in program.operations:
         if isinstance(op, Linear) and op.y not in of_heads:
-            rows = _padded(list(range(len(op.mult))), shape.unroll)
+            rows = _padded(list(range(len(op.mult))), unroll)
             layout[op.y] = rows
-            result.append(linear(op, None, rows, True, op.y in residuals))
+            linear(op, None, rows, True, op.y in residuals)
         elif isinstance(op, Context):
             softmax = operations[op.x]
             score = operations[softmax.x]
             width = program.tensors[op.y].shape[1] // op.heads
             layout[op.y] = []
             for head in range(op.heads):
-                rows = _padded(list(range(head * width, (head + 1) * width)), shape.unroll)
-                q, k, v = (
-                    linear(operations[name], head, rows, name == score.x, name != score.x)
-                    for name in (score.x, score.other, op.other)
-                )
-                common = {"columns": tuple(range(width)), "macs": shape.window**2 * width}
-                result += [
-                    q,
-                    k,
-                    Instruction(
-                        name=f"{score.y}[{head}]",
-                        tensor=score.y,
-                        source=score,
-                        x_source="activation_store",
-                        w_source="keys",
-                        x=q.name,
-                        w=k.name,
-                        inner=width,
-                        period=max(width, shape.slots),
-                        steps=-(-shape.window // shape.unroll),
-                        **common,
-                    ),
-                    v,
-                    Instruction(
-                        name=f"{op.y}[{head}]",
-                        tensor=op.y,
-                        source=op,
-                        x_source="exponential_store",
-                        w_source="values_t",
-                        x=op.x,
-                        w=v.name,
-                        rows=tuple(rows),
-                        inner=shape.window,
-                        period=max(shape.window, shape.slots),
-                        steps=len(rows) // shape.unroll,
-                        activation=op.y,
-                        **common,
-                    ),
-                ]
+                rows = _padded(list(range(head * width, (head + 1) * width)), unroll)
+                macs = window**2 * width
+                q = linear(operations[score.x], head, rows, True, False)
+                k = linear(operations[score.other], head, rows, False, True)
+                keys = -(-window // unroll)
+                add(score, head, [], list(range(width)), w_source="keys", x=q.name, w=k.name, steps=keys, macs=macs)
+                v = linear(operations[op.other], head, rows, False, True)
+                more = {"x_source": "exponential_store", "w": v.name, "activation": op.y, "macs": macs}
+                # A term is a token here, not a feature.
+                add(op, head, rows, list(range(window)), w_source="values_t", **more)
                 layout[op.y] += rows
         elif isinstance(op, LayerNorm):
-            rows = layout[op.y] = layout[op.x]
+            layout[op.y] = layout[op.x]
+            kept = op.y if op.y in residuals else ""
             width = program.tensors[op.x].shape[-1]
-            result.append(
-                Instruction(
-                    name=op.y,
-                    tensor=op.y,
-                    source=op,
-                    x_source="activation_store",
-                    w_source="centre",
-                    x=op.x,
-                    rows=tuple(rows),
-                    columns=tuple(range(width)),
-                    inner=width,
-                    period=max(width, shape.slots),
-                    steps=len(rows) // shape.unroll,
-                    activation=op.y,
-                    broadcast=op.y if op.y in residuals else "",
-                )
-            )
+            add(op, None, layout[op.x], list(range(width)), w_source="centre", activation=op.y, broadcast=kept)
         elif isinstance(op, Head):
             pool = operations.get(op.x)
             if not isinstance(pool, Pool):
                 raise ValueError(
                     f"schedule: the head reads {op.x}, which is not a pool; the engine sums its results over tokens"
                 )
-            rows = _padded(list(range(len(op.offset))), shape.unroll)
-            columns = [c for c in layout[pool.x]]
-            while columns[-1] < 0:
-                columns.pop()
-            result.append(
-                Instruction(
-                    name=op.y,
-                    tensor=op.y,
-                    source=op,
-                    x_source="activation_store",
-                    w_source="head_rom",
-                    x=pool.x,
-                    rows=tuple(rows),
-                    columns=tuple(columns),
-                    inner=len(columns),
-                    period=max(len(columns), shape.slots),
-                    steps=len(rows) // shape.unroll,
-                    macs=op.weight.size,
-                )
-            )
+            rows = _padded(list(range(len(op.offset))), unroll)
+            add(op, None, rows, places(pool.x), w_source="head_rom", x=pool.x, macs=op.weight.size)
     exponentials = {program.tensors[op.y].bits for op in program.operations if isinstance(op, Softmax)}
     if len(exponentials) > 1:
         raise ValueError(
@@ -513,7 +462,7 @@ def _expand(program: Program, shape: Shape) -> list[Instruction]:
         )
     if not result or not isinstance(result[-1].source, Head):
         raise ValueError("schedule: the program does not end with a head; the engine sends the results of a head")
-    return result
+    return tuple(result)
 
 
 def _normalised(program: Program) -> set[str]:
@@ -556,10 +505,8 @@ def root_clocks(x: Tensor) -> int:
     return ROOT_READABLE + widths.sum + widths.root
 
 
-def _allocate(
-    instructions: list[Instruction], program: Program, shape: Shape, store: str
-) -> tuple[list[Instruction], int]:
-    """Place the tensors of a store; an address is free again after its last reader.
+def _allocate(instructions: list[Instruction], shape: Shape, store: str) -> tuple[list[dict[str, int]], int]:
+    """Base addresses of every instruction in a store, and its depth; an address is free again after its last reader.
 
     The residual stream is updated in place: each word is read just before it is written.
     """
@@ -625,156 +572,130 @@ def _allocate(
                 changes["w_base"] = bases[i.w] * shape.groups
             if i.residual == "stream":
                 changes["residual_base"] = bases[i.source.residual] * shape.groups
-        placed.append(replace(i, **changes))
+        placed.append(changes)
     return placed, max(depth, 1)
 
 
-def _after(times: NDArray[np.int64], offsets: NDArray[np.int64]) -> int:
-    """Earliest start at which a word that is read ``offsets`` after it is ready at ``times``."""
-    return int((times - offsets).max())
+class _Written(NamedTuple):
+    """When the words of a region can be read: ``first + (step * groups + group) * period + unit * slices``.
+
+    Of a region that several instructions write, the last part: it is ready last.
+    """
+
+    first: int
+    period: int
+    steps: int
+    before: int = 0  # places in the parts before
 
 
-def _time(instructions: list[Instruction], shape: Shape) -> list[Instruction]:
-    """Hold each operation until every word is written when its turn to be read comes."""
-    groups, unroll, slots, lanes = shape.groups, shape.unroll, shape.slots, shape.lanes
-    ready: dict[str, NDArray[np.int64]] = {}  # region -> [place, group] first clock of a reading address
-    timed: list[Instruction] = []
+def _starts(instructions: Iterable[Instruction], shape: Shape) -> list[tuple[int, int]]:
+    """Clock of the first term of every instruction, and how long it was held for that.
+
+    An instruction is held until every word is written when its turn to be read comes. Both times are linear in step, output and
+    group, so the latest word is at a corner; and words are written in the order of their places with at least one clock between
+    them, while a sum reads one place a clock, so of the terms of a sum the last one decides.
+    """
+    groups, unroll, slots, lanes, slices = shape.groups, shape.unroll, shape.slots, shape.lanes, shape.slices
+    ends = {0, groups - 1}
+    written: dict[str, _Written] = {}
+    found = []
     clock = 0
     # The window before this one may still be retiring: its last term came two clocks before the first fetch.
     last_capture = -2 + CAPTURE
     stream_slot = -1  # last slot that reads the residual stream
-    exponentials = reciprocals = np.zeros(0, np.int64)
+    softmax = row = row_period = 0  # first address of a score; readable reciprocal of the first slice, clocks to the next
     for i in instructions:
-        sums = np.arange(i.steps)[:, None] * groups + np.arange(groups)  # [step, group]
+        period = max(i.inner, slots)
+        first_sum = i.inner - 1 + CAPTURE  # from its first term to the slot of its first sum
         start = clock + START
-        earliest = [start, last_capture + slots - (i.inner - 1 + CAPTURE)]
-        group = np.arange(groups)[None, :]
+        earliest = [start, last_capture + slots - first_sum]
+
+        def last_term(name: str, group_clocks: int) -> None:
+            w = written[name]
+            step, unit = divmod(i.inner - 1 - w.before, unroll)
+            time = w.first + step * groups * w.period + unit * slices - (i.inner - 1)
+            earliest.extend(time + g * (w.period - group_clocks) for g in ends)
+
         if i.x_source == "activation_store":
-            times = ready[i.x][: i.inner]
-            earliest.append(_after(times, group * i.period + np.arange(len(times))[:, None]))
+            last_term(i.x, period)
         if i.w_source == "keys":
-            times = ready[i.w][: i.inner]
-            earliest.append(
-                _after(times, group * (lanes // unroll) * groups * i.period + np.arange(len(times))[:, None])
-            )
+            last_term(i.w, lanes // unroll * groups * period)
         if i.w_source == "values_t":
-            times = ready[i.w]
-            earliest.append(_after(times, np.arange(len(times))[:, None] // unroll * groups * i.period + group * lanes))
-            earliest.append(_after(exponentials, group * i.period))
+            w = written[i.w]
+            for step in {0, w.steps - 1}:
+                time = w.first + step * groups * (w.period - period) + (unroll - 1) * slices
+                earliest += [time + g * (w.period - lanes) for g in ends]
+            each = max(shape.window, DIVIDE)
+            earliest += [softmax + ((g + 1) * slices - 1) * each + EXPONENTIAL - g * period for g in ends]
         if i.w_source in ("values_t", "centre"):
-            slot = np.arange(groups * shape.slices)
-            earliest.append(
-                _after(reciprocals, slot // shape.slices * i.period + i.inner - 1 + CAPTURE + slot % shape.slices)
-            )
+            last = slices - 1
+            earliest += [row + (g * slices + last) * row_period - g * period - first_sum - last for g in ends]
         if i.w_source in ("keys", "values_t"):
             earliest.append(stream_slot + 1)
         if i.residual == "stream":
-            place = np.arange(i.steps * unroll)[:, None]
-            offsets = (
-                (place // unroll * groups + group) * i.period + i.inner - 1 + CAPTURE + place % unroll * shape.slices
-            )
-            earliest.append(_after(ready[i.source.residual], offsets))
+            w = written[i.source.residual]
+            for step in {0, i.steps - 1}:
+                earliest += [w.first + (step * groups + g) * (w.period - period) - first_sum for g in ends]
 
         begin = max(earliest)
-        timed.append(replace(i, hold=begin - start, start=begin))
-        capture = begin + sums * i.period + i.inner - 1 + CAPTURE
-        last_capture = int(capture[-1, -1])
+        found.append((begin, begin - start))
+        clock = begin + i.steps * groups * period
+        last_capture = clock - period + first_sum
         if i.residual == "stream":
             stream_slot = last_capture + slots - 1
-        unit = np.arange(unroll)
-        word = capture[:, None, :] + ((unit + 1) * shape.slices)[None, :, None] - 1 + READABLE  # [step, unit, group]
-        times = word.reshape(-1, groups)
         for name in {i.activation, i.broadcast} - {""}:
-            ready[name] = np.concatenate([ready[name], times]) if name in ready else times
+            w = written.get(name)
+            before = w.before + w.steps * unroll if w else 0
+            written[name] = _Written(begin + first_sum + slices - 1 + READABLE, period, i.steps, before)
+        last_code = last_capture + slots - 1 + CODE
         if isinstance(i.source, Scores):
-            begin_softmax = last_capture + slots - 1 + CODE + 1  # address of the first score
-            period = max(shape.window, DIVIDE)
-            slices = np.arange(groups * shape.slices)
-            last_slice = (np.arange(groups) + 1) * shape.slices - 1
-            exponentials = (begin_softmax + last_slice * period + EXPONENTIAL)[None, :]
-            reciprocals = begin_softmax + slices * period + shape.window - 1 + RECIPROCAL_READABLE
+            softmax, row_period = last_code + 1, max(shape.window, DIVIDE)
+            row = softmax + shape.window - 1 + RECIPROCAL_READABLE
         if i.root_clocks:
-            last_code = last_capture + slots - 1 + CODE
-            reciprocals = last_code + i.root_clocks + np.arange(groups * shape.slices) * DIVIDE
-        clock = timed[-1].end(groups)
-    return timed
+            row, row_period = last_code + i.root_clocks, DIVIDE
+    return found
 
 
-class _Contents:
-    """Collects the words of the constant memories in the order in which the engine reads them."""
+def _clocks(instructions: Sequence[Instruction], shape: Shape) -> int:
+    """Clock after the last term of the last instruction."""
+    last = instructions[-1]
+    return _starts(instructions, shape)[-1][0] + last.steps * shape.groups * max(last.inner, shape.slots)
 
-    def __init__(self, program: Program, shape: Shape) -> None:
-        self.program, self.shape = program, shape
-        self.weights: list[list[int]] = []
-        self.head_weights: list[list[int]] = []
-        self.parameters: list[tuple[int, int, int]] = []  # mult, residual_mult, offset
-        self.positions: list[list[int]] = []
-        softmax = [op for op in program.operations if isinstance(op, Softmax)]
-        self.table_of = {op.x: index for index, op in enumerate(softmax)}  # scores -> table
-        entries = max(len(op.table) for op in softmax)
-        self.exponentials = [int(code) for op in softmax for code in np.pad(op.table, (0, entries - len(op.table)))]
 
-    def place(self, i: Instruction) -> Instruction:
-        """Append an instruction's words and note where they begin."""
-        changes: dict[str, int] = {"parameter_base": len(self.parameters)}
-        op, unroll = i.source, self.shape.unroll
-        if isinstance(op, (Linear, Head)):
-            words = self.weights if isinstance(op, Linear) else self.head_weights
-            changes["w_base"] = len(words)
-            matrix = self._pick(op.weight, i.rows, i.columns)  # [out, in]
-            for step in range(i.steps):
-                words += matrix[step * unroll : (step + 1) * unroll].T.tolist()
-        if isinstance(op, Linear):
-            for row in i.rows:
-                extra = 0 if op.residual is None or row < 0 else int(op.residual_mult[row])
-                self.parameters.append((0, 0, 0) if row < 0 else (int(op.mult[row]), extra, int(op.offset[row])))
-        elif isinstance(op, Head):
-            self.parameters += [(0, 0, 0 if row < 0 else int(op.offset[row])) for row in i.rows]
+def _constants(
+    instructions: list[Instruction], program: Program, shape: Shape
+) -> tuple[list[dict[str, int]], Words]:
+    """Where the constants of every instruction begin, and how many words each memory of constants has."""
+    softmax = [op for op in program.operations if isinstance(op, Softmax)]
+    table_of = {op.x: index for index, op in enumerate(softmax)}  # scores -> table
+    weights = head_weights = parameters = positions = 0
+    bases = []
+    for i in instructions:
+        changes = {"parameter_base": parameters}
+        if isinstance(i.source, Linear):
+            changes["w_base"] = weights
+            weights += i.steps * i.inner
+        elif isinstance(i.source, Head):
+            changes["w_base"] = head_weights
+            head_weights += i.steps * i.inner
         else:
-            self.parameters.append((int(getattr(op, "mult", 0)), 0, int(op.offset)))
-            changes["table"] = self.table_of.get(op.y, 0)
+            changes["table"] = table_of.get(i.tensor, 0)
+        parameters += len(i.rows) if isinstance(i.source, (Linear, Head)) else 1
         if i.residual == "position":
-            self._place_positions(i)
-        return replace(i, **changes)
-
-    @staticmethod
-    def _pick(weight: Codes, rows: tuple[int, ...], columns: tuple[int, ...]) -> Codes:
-        matrix = np.zeros((len(rows), len(columns)), np.int64)
-        for place, row in enumerate(rows):
-            for term, column in enumerate(columns):
-                if row >= 0 and column >= 0:
-                    matrix[place, term] = weight[row, column]
-        return matrix
-
-    def _place_positions(self, i: Instruction) -> None:
-        shape = self.shape
-        table = np.zeros((shape.groups * shape.lanes, len(i.rows)), np.int64)
-        for place, row in enumerate(i.rows):
-            if row >= 0:
-                table[: shape.window, place] = self.program.constants[i.source.residual][:, row]
-        for step in range(i.steps):
-            for group in range(shape.groups):
-                for unit in range(shape.unroll):
-                    tokens = table[group * shape.lanes : (group + 1) * shape.lanes, step * shape.unroll + unit]
-                    self.positions.append(tokens.tolist())
-
-    def parameter_words(self, widths: dict[str, int]) -> tuple[int, ...]:
-        """Multiplier, residual multiplier and offset in one word, the offset in the lowest bits."""
-        mult, extra, offset = widths["mult_bits"], widths["residual_mult_bits"], widths["offset_bits"]
-        words = []
-        for m, r, o in self.parameters:
-            high, middle, low = m & ((1 << mult) - 1), r & ((1 << extra) - 1), o & ((1 << offset) - 1)
-            words.append((high << (extra + offset)) | (middle << offset) | low)
-        return tuple(words)
+            positions += len(i.rows) * shape.groups
+        bases.append(changes)
+    entries = len(softmax) * max(len(op.table) for op in softmax)
+    return bases, Words(weights, head_weights, parameters, positions, entries)
 
 
 def _signed_bits(*values: int) -> int:
     return Range(min(*values, 0), max(*values, 0)).bits
 
 
-def _widths(program: Program, instructions: list[Instruction]) -> dict[str, int]:
+@lru_cache(maxsize=32)
+def _widths(program: Program) -> dict[str, int]:
     """Bits of every store, operand and sum: proven from the program, never assumed."""
-    tensors = program.tensors
+    tensors, instructions = program.tensors, _expand(program, 1)
     linears = [i.source for i in instructions if isinstance(i.source, Linear)]
     products = [i.source for i in instructions if not isinstance(i.source, Head)]
     head = instructions[-1].source
@@ -854,33 +775,32 @@ def _packed(x: Range, product_bits: int, operands: int) -> Range:
     return Range(x.low * places, x.high * places)
 
 
-def _operands(program: Program, instructions: list[Instruction]) -> Range:
+def _operands(program: Program) -> Range:
     """Range of all lane operands."""
-    ranges = [_operand(i, program) for i in instructions]
+    ranges = [_operand(i, program) for i in _expand(program, 1)]
     return Range(min(r.low for r in ranges), max(r.high for r in ranges))
 
 
-def _packable(shape: Shape, widths: dict[str, int], x: Range) -> int:
+def _packable(program: Program, shape: Shape) -> int:
     """Lanes that may share one DSP block."""
+    x, product_bits = _operands(program), _widths(program)["product_bits"]
     operands = 1
-    while operands < shape.lanes and _packed(x, widths["product_bits"], operands + 1).bits <= DSP_BITS:
+    while operands < shape.lanes and _packed(x, product_bits, operands + 1).bits <= DSP_BITS:
         operands += 1
     return operands
 
 
-def _blocks(
-    program: Program, hardware: HardwareConfig, shape: Shape, widths: dict[str, int], instructions: list[Instruction]
-) -> int:
+def _blocks(program: Program, hardware: HardwareConfig, shape: Shape) -> int:
     """DSP blocks that the multipliers take when there are enough."""
     if hardware.multiplier == "lut":
         return 0
-    lanes = 1 if hardware.multiplier == "dsp" else _packable(shape, widths, _operands(program, instructions))
+    lanes = 1 if hardware.multiplier == "dsp" else _packable(program, shape)
     return shape.unroll * -(-shape.lanes // lanes)
 
 
-def _multipliers(hardware: HardwareConfig, shape: Shape, widths: dict[str, int], x: Range) -> tuple[int, int]:
+def _multipliers(program: Program, hardware: HardwareConfig, shape: Shape) -> tuple[int, int]:
     """Lanes on one multiplier, and how many multipliers are DSP blocks."""
-    packable = _packable(shape, widths, x)
+    packable = _packable(program, shape)
     packed_macs = shape.unroll * -(-shape.lanes // packable)
     single_macs = shape.unroll * shape.lanes
     if hardware.multiplier == "lut":
@@ -891,7 +811,7 @@ def _multipliers(hardware: HardwareConfig, shape: Shape, widths: dict[str, int],
         if packable < 2:
             raise ValueError(
                 f"schedule: multiplier='packed' needs two lanes whose operands fit {DSP_BITS} bits together; with lanes="
-                f"{shape.lanes} and products of {widths['product_bits']} bits they do not; legal here: auto, dsp, lut"
+                f"{shape.lanes} and products of {_widths(program)['product_bits']} bits they do not; legal here: auto, dsp, lut"
             )
         return packable, packed_macs
     budget = max(0, device(hardware.device).dsp - 2 * shape.requantisers)

@@ -133,16 +133,14 @@ def test_every_hold_is_needed_to_the_clock(tmp_path, monkeypatch, shape):
     hardware = HardwareConfig(requantisers=1)
     held = [index for index, i in enumerate(schedule.schedule(program, hardware).instructions) if i.hold]
     assert len(held) >= 4
-    exact = schedule._time
+    exact = schedule._starts
     for index in held:
 
         def early(instructions, shape, index=index):
-            timed = exact(instructions, shape)
-            timed[index] = replace(timed[index], hold=timed[index].hold - 1)
-            return [replace(i, start=i.start - (place >= index)) for place, i in enumerate(timed)]
+            return [(start - (k >= index), hold - (k == index)) for k, (start, hold) in enumerate(exact(instructions, shape))]
 
         with monkeypatch.context() as patch:
-            patch.setattr(schedule, "_time", early)
+            patch.setattr(schedule, "_starts", early)
             emit(program, hardware, tmp_path / str(index), simulate.stimuli(program, 4))
         with pytest.raises(simulate.Mismatch, match="result "):
             simulate.simulate(tmp_path / str(index))

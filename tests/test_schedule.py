@@ -12,7 +12,8 @@ from qtlib import schedule as module
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.devices import DEVICES
 from qtlib.program import Linear
-from qtlib.schedule import issued, legal_lanes, pack, schedule
+from qtlib.contents import contents, pack
+from qtlib.schedule import issued, legal_lanes, schedule
 
 
 def test_a_word_holds_its_first_code_in_the_lowest_bits():
@@ -180,8 +181,8 @@ def test_addresses_stay_inside_their_stores(number):
         "input_store": program.input.shape[1] * shape.groups,
         "activation_store": plan.activation_depth,
         "exponential_store": shape.window * shape.groups,
-        "weight_rom": len(plan.weights),
-        "head_rom": len(plan.head_weights),
+        "weight_rom": plan.words.weights,
+        "head_rom": plan.words.head_weights,
         "keys": plan.broadcast_depth,
         "values_t": plan.broadcast_depth,
         "centre": 1,
@@ -229,12 +230,12 @@ def test_padded_places_have_no_weight_and_no_offset():
     plan = schedule(program, HardwareConfig(lanes=4, unroll=4))
     for i in plan.instructions:
         if isinstance(i.source, Linear):
-            words = plan.weights[i.w_base : i.w_base + i.steps * i.inner]
+            words = contents(plan).weights[i.w_base : i.w_base + i.steps * i.inner]
             bits = plan.widths["weight_bits"]
             for place, row in enumerate(i.rows):
                 column = [words[place // 4 * i.inner + term] >> (place % 4 * bits) & ((1 << bits) - 1) for term in range(i.inner)]
                 if row < 0:
-                    assert not any(column) and plan.parameters[i.parameter_base + place] == 0
+                    assert not any(column) and contents(plan).parameters[i.parameter_base + place] == 0
 
 
 @pytest.mark.parametrize("multiplier", ["auto", "dsp", "lut", "packed"])
@@ -252,7 +253,7 @@ def test_multipliers_are_counted_as_they_are_chosen(multiplier):
 def test_the_same_program_and_hardware_give_the_same_plan():
     a, b = (schedule(small.program(), HardwareConfig(unroll=2)) for _ in range(2))
     assert [replace(i, source=None) for i in a.instructions] != []
-    assert (a.weights, a.parameters, a.positions, a.latency) == (b.weights, b.parameters, b.positions, b.latency)
+    assert (contents(a), a.latency) == (contents(b), b.latency)
     assert all(np.array_equal(x.rows, y.rows) and x.start == y.start for x, y in zip(a.instructions, b.instructions, strict=True))
 
 

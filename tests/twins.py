@@ -11,7 +11,8 @@ import numpy as np
 
 from qtlib import integer
 from qtlib.program import Context, Head, LayerNorm, Scores, Tensor, reciprocal
-from qtlib.schedule import pack, root_clocks
+from qtlib.contents import contents, pack
+from qtlib.schedule import root_clocks
 
 
 def ram(clocks):
@@ -252,7 +253,7 @@ def retire(plan, tensors, gaps, rng):
         tensors: `integer.trace` of one window.
         gaps: iterator of the idle clocks before each capture.
     """
-    shape, widths, window = plan.shape, plan.widths, plan.shape.window
+    shape, widths, window, held = plan.shape, plan.widths, plan.shape.window, contents(plan)
     clocks = []
 
     def at(number):
@@ -290,7 +291,7 @@ def retire(plan, tensors, gaps, rng):
                 slot["front"] = pack(acc[step, group, unit, span], widths["acc_bits"])
                 shared = isinstance(op, (Scores, Context, LayerNorm))
                 slot["parameter_address"] = i.parameter_base + (0 if shared else place)
-                follow["parameter_data"] = plan.parameters[slot["parameter_address"]]
+                follow["parameter_data"] = held.parameters[slot["parameter_address"]]
                 if i.residual == "stream":
                     slot |= {"stream_valid": 1, "stream_address": i.residual_base + step * shape.groups + group}
                     places = [i.rows[step * shape.unroll + u] for u in range(shape.unroll)]
@@ -302,7 +303,7 @@ def retire(plan, tensors, gaps, rng):
                     follow["stream_data"] = pack(stream, widths["broadcast_bits"])
                 if i.residual == "position":
                     slot["position_address"] = (step * shape.groups + group) * shape.unroll + unit
-                    follow["position_data"] = plan.positions[slot["position_address"]]
+                    follow["position_data"] = held.positions[slot["position_address"]]
                 if isinstance(op, Context):
                     slot["reciprocal_address"] = group * shape.slices + part
                     head = int(i.name.split("[")[1][:-1])

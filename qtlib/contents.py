@@ -1,0 +1,83 @@
+"""What the memories of constants hold: the codes of a `Program`, in the order in which the engine reads them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from qtlib.program import Codes, Head, Linear, Softmax
+from qtlib.schedule import Instruction, Schedule
+
+
+class Contents(NamedTuple):
+    """Words of each memory, `Schedule.words` of them; of weights before several go into one memory word."""
+
+    weights: tuple[int, ...]
+    head_weights: tuple[int, ...]
+    parameters: tuple[int, ...]
+    positions: tuple[int, ...]
+    exponentials: tuple[int, ...]
+
+
+def contents(plan: Schedule) -> Contents:
+    """Every constant of a design."""
+    widths = plan.widths
+    linears = [i for i in plan.instructions if isinstance(i.source, Linear)]
+    heads = [i for i in plan.instructions if isinstance(i.source, Head)]
+    softmax = [op for op in plan.program.operations if isinstance(op, Softmax)]
+    entries = max(len(op.table) for op in softmax)
+    return Contents(
+        weights=tuple(word for i in linears for word in _weights(plan, i, widths["weight_bits"])),
+        head_weights=tuple(word for i in heads for word in _weights(plan, i, widths["head_bits"])),
+        parameters=tuple(word for i in plan.instructions for word in _parameters(i, widths)),
+        positions=tuple(word for i in linears if i.residual == "position" for word in _positions(plan, i)),
+        exponentials=tuple(int(code) for op in softmax for code in np.pad(op.table, (0, entries - len(op.table)))),
+    )
+
+
+def pack(codes: list[int], bits: int) -> int:
+    """One memory word of several codes, the first in the lowest bits."""
+    return sum((int(code) & ((1 << bits) - 1)) << (index * bits) for index, code in enumerate(codes))
+
+
+def _weights(plan: Schedule, i: Instruction, bits: int) -> list[int]:
+    """A word for each term of each step: a weight for each output of the step."""
+    unroll, matrix = plan.shape.unroll, _pick(i.source.weight, i.rows, i.columns)  # [out, in]
+    steps = (matrix[step * unroll : (step + 1) * unroll].T.tolist() for step in range(i.steps))
+    return [pack(word, bits) for step in steps for word in step]
+
+
+def _pick(weight: Codes, rows: tuple[int, ...], columns: tuple[int, ...]) -> Codes:
+    """Rows and columns of a matrix; 0 where either is -1."""
+    row, column = np.array(rows), np.array(columns)
+    return np.where((row[:, None] >= 0) & (column >= 0), weight[np.ix_(row, column)], 0)
+
+
+def _parameters(i: Instruction, widths: dict[str, int]) -> list[int]:
+    """Multiplier, residual multiplier and offset in one word, the offset in the lowest bits."""
+    op = i.source
+    if isinstance(op, Linear):
+        extra = np.zeros_like(op.mult) if op.residual is None else op.residual_mult
+        triples = [(0, 0, 0) if row < 0 else (int(op.mult[row]), int(extra[row]), int(op.offset[row])) for row in i.rows]
+    elif isinstance(op, Head):
+        triples = [(0, 0, 0 if row < 0 else int(op.offset[row])) for row in i.rows]
+    else:
+        triples = [(int(getattr(op, "mult", 0)), 0, int(op.offset))]
+    extra_bits, offset_bits = widths["residual_mult_bits"], widths["offset_bits"]
+    words = []
+    for m, r, o in triples:
+        high, middle, low = (v & ((1 << widths[f"{name}_bits"]) - 1) for v, name in zip((m, r, o), ("mult", "residual_mult", "offset")))
+        words.append((high << (extra_bits + offset_bits)) | (middle << offset_bits) | low)
+    return words
+
+
+def _positions(plan: Schedule, i: Instruction) -> list[int]:
+    """A word for each output of each group: a code for each lane; 0 for tokens behind the window."""
+    shape, position = plan.shape, plan.program.constants[i.source.residual]  # [n, d]
+    table = np.zeros((shape.groups * shape.lanes, len(i.rows)), np.int64)
+    table[: shape.window] = _pick(position, tuple(range(shape.window)), i.rows)
+    return [
+        pack(table[group * shape.lanes : (group + 1) * shape.lanes, step * shape.unroll + unit].tolist(), plan.widths["position_bits"])
+        for step in range(i.steps) for group in range(shape.groups) for unit in range(shape.unroll)
+    ]  # fmt: skip
