@@ -10,7 +10,8 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 BITS = range(2, 9)
@@ -130,12 +131,18 @@ class QuantConfig:
     overrides: tuple[tuple[str, int], ...] = ()  # bits of single tensors, "0.hidden", and of weights, "0.hidden.weight"
     # learned: LSQ, a scale for each output channel of the weights; minmax: largest values, a scale for each layer.
     scheme: str = "learned"
+    narrowing: tuple[int, ...] = ()  # widths of the body that are trained before, one after the other: (8, 6), then ``bits``
 
     def __post_init__(self) -> None:
         for name in ("bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits", "norm_bits"):
             if getattr(self, name) is not None:
                 check_range("quantisation", name, getattr(self, name), BITS[0], BITS[-1])
         check_choice("quantisation", "scheme", self.scheme, SCHEMES)
+        object.__setattr__(self, "narrowing", tuple(self.narrowing))
+        for bits in self.narrowing:
+            check_range("quantisation", "narrowing", bits, BITS[0], BITS[-1])
+        if any(wide <= narrow for wide, narrow in pairwise((*self.narrowing, self.bits))):
+            raise ValueError(f"quantisation: narrowing={self.narrowing} must fall, down to more than bits={self.bits}")
         overrides = dict(self.overrides)
         for name, bits in overrides.items():
             check_range("quantisation", f"overrides[{name!r}]", bits, BITS[0], BITS[-1])
@@ -194,11 +201,20 @@ class Experiment:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """Every choice that decides a trained bit; without LayerNorm ``norm_bits`` is none."""
+        """Every choice that decides a trained bit: neither ``norm_bits`` without LayerNorm nor a ``narrowing`` of no steps."""
         plain = asdict(self)
-        if plain["quant"] and self.model.norm != "layer":
-            plain["quant"].pop("norm_bits")
+        if self.quant:
+            idle = {"norm_bits": self.model.norm != "layer", "narrowing": not self.quant.narrowing}
+            plain["quant"] = {name: value for name, value in plain["quant"].items() if not idle.get(name)}
         return plain
+
+    @property
+    def start(self) -> Experiment | None:
+        """What it is trained from: the next wider quantised model of its ``narrowing``, else the float model, which has none."""
+        if self.quant is None:
+            return None
+        *before, bits = self.quant.narrowing or (None,)
+        return replace(self, quant=replace(self.quant, bits=bits, narrowing=tuple(before)) if bits else None)
 
 
 @dataclass(frozen=True, kw_only=True)

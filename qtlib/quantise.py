@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from qtlib.calibrate import calibrate, calibrate_channels, calibrate_gain, largest_scale, rounded
 from qtlib.config import ModelConfig, QuantConfig
-from qtlib.model import Encoder, merge_heads, split_heads
+from qtlib.model import Encoder, merge_heads, sinusoidal_position, split_heads
 from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, code_range, norm_reciprocal_bits
 
 MULT_TOP = code_range(MULT_BITS).high
@@ -372,7 +372,7 @@ class QuantisedEncoder(nn.Module):
     depend on the batch, and the device has no batch.
 
     Args:
-        encoder: trained float model; only read.
+        start: trained float model, or a wider quantised one; only read.
         quant: widths of the codes and the scheme of their scales.
         x: [B, n, m] scaled training windows; the scales are calibrated on them.
 
@@ -383,16 +383,16 @@ class QuantisedEncoder(nn.Module):
     position: Tensor
     context_gain: Tensor
 
-    def __init__(self, encoder: Encoder, quant: QuantConfig, x: Tensor) -> None:
+    def __init__(self, start: Encoder | QuantisedEncoder, quant: QuantConfig, x: Tensor) -> None:
         super().__init__()
-        encoder = encoder.eval()
-        self.config, self.quant = encoder.config, quant
-        self.bits, self.weight_bits = widths(encoder.config, quant)
+        start = start.eval()
+        self.config, self.quant = start.config, quant
+        self.bits, self.weight_bits = widths(start.config, quant)
         self.position_scale = 1.0 / code_range(quant.input_bits).high  # sines reach 1
-        codes = rounded(encoder.position.detach().double() / self.position_scale).float()
+        codes = rounded(sinusoidal_position(self.config.window, self.config.d_model).double() / self.position_scale).float()
         self.register_buffer("position", codes, persistent=False)  # [n, d]
-        self._lay_out(list(fold(encoder)))
-        self._calibrate(encoder.trace(x))
+        self._lay_out(list(fold(start) if isinstance(start, Encoder) else start.layers()))
+        self._calibrate(start.trace(x) if isinstance(start, Encoder) else start.values(x))
 
     def _lay_out(self, layers: list[_Folded]) -> None:
         """Put layers of the same input width into one matrix, and the channels of all layers behind each other."""
@@ -703,6 +703,19 @@ class QuantisedEncoder(nn.Module):
         total = (exponentials @ v) * reciprocal + plan.context_offset
         context = (total * 2.0**-plan.context_shift).floor().clamp(*code_range(self.bits[f"{i}context"]))
         return {f"{i}scores": scores, f"{i}exponentials": exponentials, f"{i}context": merge_heads(context)}
+
+    def layers(self) -> Iterator[_Folded]:
+        """Its linear layers in the order of execution, as a narrower model starts from them."""
+        for w in self.wires:
+            gain = None if w.residuals is None else self.residual_gain.detach()[w.residuals]
+            yield _Folded(w.y, w.x, self.weight[w.block].detach()[w.rows], self.bias.detach()[w.channels], w.residual, gain)
+
+    @torch.no_grad()
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Values of every tensor of codes for scaled windows [B, n, m], float64; the input as it was before rounding."""
+        scales, codes = self.scales(), self.trace(x)
+        values = {name: (codes[name] - self.zero_point(name)).double() * scales[name] for name in self.bits}
+        return values | {"input": x.double()}
 
     @torch.no_grad()
     def dead_channels(self) -> int:

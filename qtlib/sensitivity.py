@@ -32,17 +32,6 @@ def names(model: QuantisedEncoder) -> dict[str, str]:
     return found | {f"{layer}.weight": "weights" for layer in weights}
 
 
-def trained_values(model: QuantisedEncoder, x: Tensor) -> dict[str, Tensor]:
-    """Values of every tensor that a trained model computes, [B, ...] float64; the input as it was before rounding.
-
-    Args:
-        x: [B, n, m] scaled windows.
-    """
-    scales, codes = model.scales(), model.trace(x)
-    values = {name: (codes[name] - model.zero_point(name)).double() * scales[name] for name in model.bits}
-    return values | {"input": x.double()}
-
-
 @torch.no_grad()
 def narrowed(model: QuantisedEncoder, name: str, bits: int, values: dict[str, Tensor]) -> QuantisedEncoder:
     """The same weights and scales with one tensor at ``bits``, whose scale alone is calibrated again.
@@ -54,7 +43,7 @@ def narrowed(model: QuantisedEncoder, name: str, bits: int, values: dict[str, Te
         model: trained; only read.
         name: one of `names`.
         bits: its new width.
-        values: from `trained_values`, on train windows.
+        values: `QuantisedEncoder.values` of train windows.
 
     Raises:
         ValueError: the model has no such tensor, or the width is not legal.
@@ -114,7 +103,7 @@ def sensitivity(run: Run, prepared: Prepared, bits: Iterable[int] = (4, 3, 2)) -
         raise ValueError("sensitivity: the run is a float model, which has no widths")
     model, held = run.model, prepared.validation
     x = torch.from_numpy(prepared.train.x[:: max(1, len(prepared.train.x) // CALIBRATION)])
-    values, truth = trained_values(model, x), prepared.truth(held)
+    values, truth = model.values(x), prepared.truth(held)
 
     def rmse(candidate: QuantisedEncoder) -> float:
         return errors(prepared.to_units(integer.predict(lower(candidate), held.x), held), truth).rmse

@@ -87,7 +87,8 @@ def make_experiment(
 def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str], None] | None = None) -> Run:
     """Train a model, or read it back when this experiment has been run.
 
-    A quantised experiment starts from the float run of the same data, shape and training, which is made or read first.
+    A quantised experiment starts from the float run of the same data, shape and training, or from the next wider step of its
+    narrowing, which is made or read first.
 
     Args:
         experiment: what to run.
@@ -156,10 +157,10 @@ def forecast(model: nn.Module, x: np.ndarray, batch: int = 512) -> np.ndarray:
     return torch.cat([model(piece.to(device)).cpu() for piece in torch.from_numpy(x).split(batch)]).numpy()
 
 
-def calibrated(experiment: Experiment, encoder: Encoder, prepared: Prepared) -> QuantisedEncoder:
-    """Where quantised training starts: the float weights, rounded, with scales calibrated on train windows."""
+def calibrated(experiment: Experiment, start: Encoder | QuantisedEncoder, prepared: Prepared) -> QuantisedEncoder:
+    """Where quantised training starts: the weights of its start, rounded, with scales calibrated on train windows."""
     windows = prepared.train.x[:: max(1, len(prepared.train.x) // CALIBRATION)]
-    return QuantisedEncoder(encoder, experiment.quant, torch.from_numpy(windows))
+    return QuantisedEncoder(start, experiment.quant, torch.from_numpy(windows))
 
 
 def metadata(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def _train_float(experiment: Experiment, prepared: Prepared, say: Callable[[str]
 
 def _train_quantised(experiment: Experiment, prepared: Prepared, say: Callable[[str], None]) -> Run:
     config = experiment.train
-    model = calibrated(experiment, train(replace(experiment, quant=None), prepared, progress=say).model, prepared)
+    model = calibrated(experiment, train(experiment.start, prepared, progress=say).model, prepared)
 
     def validate() -> float:
         return _errors(prepared, prepared.validation, integer.predict(lower(model), prepared.validation.x))["rmse"]

@@ -1,5 +1,7 @@
 """A configuration that cannot be is refused with the value and the limit."""
 
+import re
+
 import pytest
 
 from qtlib.config import DataConfig, Experiment, HardwareConfig, ModelConfig, QuantConfig, TrainConfig
@@ -36,3 +38,28 @@ def test_the_width_of_the_sums_is_part_of_the_key_only_where_a_layer_norm_reads_
 
     assert run_id("batch", 8) == run_id("batch", 6)
     assert run_id("layer", 8) != run_id("layer", 6)
+
+
+def test_a_quantised_model_starts_from_the_next_wider_step_and_the_widest_from_the_float_model():
+    four = Experiment(quant=QuantConfig(bits=4, narrowing=(8, 6)))
+    assert four.start == Experiment(quant=QuantConfig(bits=6, narrowing=(8,)))
+    assert four.start.start == Experiment(quant=QuantConfig(bits=8))
+    assert four.start.start.start == Experiment(quant=None)
+    assert Experiment(quant=None).start is None
+
+
+def test_narrowing_is_part_of_the_key_only_where_there_is_one():
+    assert "narrowing" not in Experiment().choices["quant"]
+    assert Experiment(quant=QuantConfig(bits=4, narrowing=(8,))).run_id != Experiment(quant=QuantConfig(bits=4)).run_id
+
+
+@pytest.mark.parametrize("narrowing", [(4,), (6, 8), (8, 8), (3,)])
+def test_a_narrowing_that_does_not_fall_is_refused(narrowing):
+    text = f"quantisation: narrowing={narrowing} must fall, down to more than bits=4"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        QuantConfig(bits=4, narrowing=narrowing)
+
+
+def test_a_narrowing_from_an_illegal_width_is_refused():
+    with pytest.raises(ValueError, match=r"quantisation: narrowing=9 is outside 2\.\.8"):
+        QuantConfig(bits=4, narrowing=(9,))

@@ -65,6 +65,22 @@ def test_equality_holds_after_training_steps():
     assert (integer.predict(program, x.numpy()).astype(np.float32) == model.eval()(x).detach().numpy()).all()
 
 
+@pytest.mark.parametrize("shape", ["two-heads", "two-layers-layer-norm"])
+def test_a_narrower_model_has_the_weights_of_the_wider_one_it_starts_from(shape):
+    config = SHAPES[shape]
+    wide, x = quantised(config, QuantConfig(bits=8)), windows(config, 32)
+    same, narrow = (QuantisedEncoder(wide, QuantConfig(bits=bits), x) for bits in (8, 4))
+    for name in ("bias", "residual_gain", "position"):
+        assert torch.equal(getattr(narrow, name), getattr(wide, name))
+    assert all(torch.equal(a, b) for a, b in zip(narrow.weight, wide.weight, strict=True))
+    # Calibrated again on what the wide model computes, the same widths give nearly the same forecasts.
+    error = {bits: (model.eval()(x) - wide(x)).std() for bits, model in ((8, same), (4, narrow))}
+    assert error[8] < 0.1 * wide(x).std()
+    assert error[8] < error[4] < wide(x).std()
+    program = lower(narrow)
+    assert (narrow.trace(x)["forecast"].numpy() == integer.run(program, program.input.codes(x.numpy()))).all()
+
+
 def test_eight_bits_stay_close_to_the_float_model_and_two_bits_do_not():
     config = SHAPES["two-layers-three-outputs"]
     real = encoder(config)(windows(config))

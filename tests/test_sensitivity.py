@@ -33,7 +33,7 @@ def state(model):
 def test_one_tensor_is_narrowed_and_every_program_is_exact(shape, scheme):
     shape = SHAPES[shape]
     model, x = small.quantised(shape, NARROW[scheme]), small.windows(shape, 32)
-    values = sensitivity.trained_values(model, x)
+    values = model.values(x)
     for name in sensitivity.names(model):
         found = sensitivity.narrowed(model, name, 3, values)
         widths = found.bits | {f"{k}.weight": b for k, b in found.weight_bits.items()}
@@ -47,7 +47,7 @@ def test_one_tensor_is_narrowed_and_every_program_is_exact(shape, scheme):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_only_the_scale_of_the_narrowed_tensor_changes(shape):
     model = small.quantised(shape, NARROW["8-bit"])
-    values = sensitivity.trained_values(model, small.windows(shape, 32))
+    values = model.values(small.windows(shape, 32))
     for name in sensitivity.names(model):
         before, after = state(model), state(sensitivity.narrowed(model, name, 4, values))
         changed = {key for key in before if not torch.equal(before[key], after[key])}
@@ -65,7 +65,7 @@ def test_only_the_scale_of_the_narrowed_tensor_changes(shape):
 def test_the_new_scale_suits_the_new_width():
     shape = small.SHAPES["one-layer"]
     model, x = small.quantised(shape, NARROW["8-bit"]), small.windows(shape, 64)
-    values = sensitivity.trained_values(model, x)
+    values = model.values(x)
     for name in ("0.q", "0.hidden", "0.output", "embed", "0.context"):
         codes = sensitivity.narrowed(model, name, 4, values).trace(x)[name]
         assert len(codes.unique()) >= 8, name  # an 8-bit scale would leave the two ends
@@ -74,7 +74,7 @@ def test_the_new_scale_suits_the_new_width():
 def test_a_narrow_context_takes_v_along_where_the_engine_cannot_shift_further():
     shape = small.SHAPES["one-layer"]
     model = small.quantised(shape, NARROW["8-bit"])
-    values = sensitivity.trained_values(model, small.windows(shape, 64))
+    values = model.values(small.windows(shape, 64))
     found = sensitivity.narrowed(model, "0.context", 2, values)
     ratio = found.scales()["0.v"] / model.scales()["0.v"]
     assert (
@@ -87,7 +87,7 @@ def test_a_narrow_context_takes_v_along_where_the_engine_cannot_shift_further():
 def test_values_are_those_of_the_trained_codes_and_the_input_is_not_rounded():
     shape = small.SHAPES["one-layer"]
     model, x = small.quantised(shape, NARROW["8-bit"]), small.windows(shape, 8)
-    values, codes, program = sensitivity.trained_values(model, x), model.trace(x), lower(model)
+    values, codes, program = model.values(x), model.trace(x), lower(model)
     assert torch.equal(values["input"], x.double())
     for name in ("embed", "0.hidden", "0.context"):
         assert values[name].numpy() == pytest.approx(program.tensors[name].values(codes[name].numpy()))
@@ -98,7 +98,7 @@ def test_narrowing_leaves_the_model_and_the_random_state_of_the_caller():
     shape = small.SHAPES["one-layer"]
     model = small.quantised(shape, NARROW["8-bit"])
     before, random = state(model), torch.get_rng_state()
-    sensitivity.narrowed(model, "0.v", 2, sensitivity.trained_values(model, small.windows(shape, 8)))
+    sensitivity.narrowed(model, "0.v", 2, model.values(small.windows(shape, 8)))
     assert all(torch.equal(value, before[name]) for name, value in state(model).items())
     assert torch.equal(torch.get_rng_state(), random)
 

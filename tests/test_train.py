@@ -82,6 +82,19 @@ def test_quantised_training_beats_calibration_alone_at_four_bits(kept, windows):
     assert history.validation_rmse.min() < history.validation_rmse[0]
 
 
+def test_narrowing_trains_and_keeps_every_step(empty, windows):
+    narrow = replace(FOUR, quant=QuantConfig(bits=4, narrowing=(8, 6)))
+    run = train(narrow, windows)
+    assert sorted(folder.name for folder in (empty / "runs").iterdir()) == sorted(
+        run_folder(e, windows).name for e in (narrow, narrow.start, EIGHT, FLOAT)
+    )
+    first = training.calibrated(narrow, train(narrow.start, windows).model, windows)
+    assert run.history.validation_rmse[0] == training._errors(
+        windows, windows.validation, integer.predict(lower(first), windows.validation.x)
+    )["rmse"]
+    assert lower(train(narrow, windows).model).digest == run.program.digest != train(FOUR, windows).program.digest
+
+
 def test_the_kept_program_is_the_lowered_kept_model(kept, windows):
     run = train(EIGHT, windows)
     assert lower(run.model).digest == run.program.digest
