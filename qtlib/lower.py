@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from qtlib.config import ModelConfig, QuantConfig
+from qtlib.model import Encoder
 from qtlib.program import (
     RESULT_BITS,
     Context,
@@ -26,6 +28,15 @@ from qtlib.program import (
     code_range,
 )
 from qtlib.quantise import AttentionPlan, HeadPlan, LayerNormPlan, LinearPlan, QuantisedEncoder, Wire
+
+
+def example(config: ModelConfig, quant: QuantConfig) -> Program:
+    """A program with seeded random weights: clocks and resources depend on shape and widths, hardly on what was learned."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = Encoder(config)
+        x = torch.randn(32, config.window, config.features)
+    return lower(QuantisedEncoder(encoder, quant, x), {"label": "random weights"})
 
 
 def lower(model: QuantisedEncoder, metadata: dict[str, Any] | None = None) -> Program:

@@ -8,7 +8,7 @@ coefficients, least squares on the counts of data/knowledge.csv (``python tests/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -111,7 +111,10 @@ def check_fit(program: Program, hardware: HardwareConfig) -> Estimate:
     needs = ", ".join(
         f"{needed - there:,} {UNITS[kind]} ({needed:,} of {there:,})" for kind, (needed, there) in over.items()
     )
-    ways = [_best(program, groups) for groups in _alternatives(program, hardware)]
+    ways = [
+        next(filter(None, (fastest(program, group) for group in groups)), None)
+        for groups in _alternatives(program, hardware)
+    ]
     texts = [f"{_changes(hardware, way)} with {best.clocks:,} clocks" for way, best in filter(None, ways)]
     advice = f"would fit: {'; or '.join(texts)}" if texts else "no lanes, unroll, multiplier or known device would fit"
     raise ValueError(
@@ -141,24 +144,21 @@ def _alternatives(program: Program, hardware: HardwareConfig) -> tuple[list[list
     return [same], others
 
 
-def _best(program: Program, groups: list[list[HardwareConfig]]) -> tuple[HardwareConfig, Estimate] | None:
-    """Of the first group in which something fits, what takes the fewest clocks; of equals the first."""
+def fastest(program: Program, candidates: Iterable[HardwareConfig]) -> tuple[HardwareConfig, Estimate] | None:
+    """Of the hardware that fits its device by estimate, what takes the fewest clocks, and of equals the first; None: nothing fits."""
     window = program.input.shape[0]
-    for group in groups:
-        best = None
-        for candidate in group:
-            least = program.macs / ((candidate.lanes or window) * candidate.unroll)
-            if best and least >= best[1].clocks:
-                continue
-            try:
-                found = estimate(program, candidate)
-            except ValueError:  # such as products that are too wide to pack
-                continue
-            if not exceeded(found, candidate.device) and (best is None or found.clocks < best[1].clocks):
-                best = candidate, found
-        if best:
-            return best
-    return None
+    best = None
+    for candidate in candidates:
+        least = program.macs / ((candidate.lanes or window) * candidate.unroll)
+        if best and least >= best[1].clocks:
+            continue
+        try:
+            found = estimate(program, candidate)
+        except ValueError:  # such as products that are too wide to pack
+            continue
+        if not exceeded(found, candidate.device) and (best is None or found.clocks < best[1].clocks):
+            best = candidate, found
+    return best
 
 
 def _changes(before: HardwareConfig, after: HardwareConfig) -> str:
