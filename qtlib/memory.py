@@ -40,7 +40,7 @@ class Memory(NamedTuple):
     rom: bool
     memory_type: str
     single: bool = False  # one address reads and writes
-    fill: float = 1.65  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
+    fill: float = 1.33  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
 
 
 def stores(plan: Schedule) -> dict[str, list[Memory]]:
@@ -105,6 +105,13 @@ def mux(inputs: int) -> float:
     return math.ceil(inputs / 4) if inputs > 2 else 0.5 * (inputs - 1)
 
 
+def read_mux(inputs: int) -> float:
+    """LUTs of a one-bit multiplexer over memories, as Yosys builds it: in full only for a power of two, else nearly twice as many."""
+    if inputs <= 4:
+        return min(inputs - 1, 1)
+    return inputs / 4 if inputs & (inputs - 1) == 0 else math.ceil(inputs / 2)
+
+
 @lru_cache(maxsize=4096)
 def mapped(memory: Memory) -> Resources:
     """Resources of one memory, as Yosys 0.70 maps it.
@@ -115,25 +122,30 @@ def mapped(memory: Memory) -> Resources:
     depth, width = memory.depth, memory.width
     if depth == 1 and not memory.rom:
         return Resources(ff=2 * width)
-    block_cost, blocks = block_ram(depth, width)
+    block_cost, blocks, parts = block_ram(depth, width, memory.rom)
     if memory.rom:
         soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
     else:
         soft_cost, soft = distributed(depth, width, memory.single)
     if memory.memory_type == "block" or (memory.memory_type == "auto" and block_cost <= soft_cost):
-        return Resources(ramb18=blocks)
+        return Resources(lut=width * read_mux(parts), ff=(parts - 1).bit_length(), ramb18=blocks)
     return soft
 
 
-def block_ram(depth: int, width: int) -> tuple[float, int]:
-    """Cost and number of RAMB18 of the cheapest arrangement (AMD UG473, table 1-10: words of a RAMB18)."""
+def block_ram(depth: int, width: int, rom: bool) -> tuple[float, int, int]:
+    """Cost, number of RAMB18 and parts of the cheapest arrangement (AMD UG473, table 1-10: words of a RAMB18).
+
+    A memory deeper than a block is cut into as many parts, whose outputs are multiplexed. A block of a ROM holds columns of any parts; one
+    of a RAM those of one part, because a part is written as a whole.
+    """
     arrangements = []
     for halves, cost, words in ((1, 129, 16_384), (2, 257, 32_768)):
         for bits, step in ((1, 1), (2, 2), (4, 4), (9, 8), (18, 16), (36, 32), (72, 64)):
             if bits == 72 and halves == 1:
                 continue
-            count = -(-depth // (words // step)) * -(-width // bits)
-            arrangements.append((count * cost, count * halves))
+            parts = -(-depth // (words // step))
+            count = -(-parts * width // bits) if rom else parts * -(-width // bits)
+            arrangements.append((count * cost + 0.5 * (parts - 1) * width, count * halves, parts))
     return min(arrangements)
 
 
@@ -147,15 +159,16 @@ def distributed(depth: int, width: int, single: bool = False) -> tuple[float, Re
         deep, wide = -(-depth // words), -(-width // bits)
         luts = 4 * deep * wide
         # Several blocks in depth: a multiplexer for each bit that is read, a decoder for the writes.
-        extra = (width * mux(deep) + deep) if deep > 1 else 0
-        cost = deep * (wide + 7 * width / bits) + extra
+        extra = (width * read_mux(deep) + 1.5 * deep) if deep > 1 else 0
+        cost = deep * (wide + 7 * width / bits) + (width * mux(deep) + deep if deep > 1 else 0)
         options.append((cost, Resources(lut=luts + extra, lut_memory=luts, ff=width)))
     return min(options)
 
 
 def rom_luts(depth: int, width: int, fill: float) -> float:
     """LUTs of a constant: one for each bit up to 64 words, then multiplexed; the factors are those of data/knowledge.csv."""
-    return 0.82 * width if depth <= 64 else fill * width * depth / 64
+    leaves = -(-depth // 64)
+    return width * (0.82, 2.0)[leaves - 1] if leaves <= 2 else fill * width * leaves
 
 
 def allocate(plan: Schedule) -> Schedule:
@@ -252,7 +265,7 @@ def _why(memory: Memory, asked: str, place: str, segmented: bool) -> str:
         return "fixed by the engine" if asked == "fixed" else "chosen"
     if memory.memory_type == "distributed" and mapped(memory._replace(memory_type="auto")).ramb18:
         return "block RAM is kept for the weights"
-    blocks_needed = block_ram(memory.depth, memory.width)[1] * memory.copies
+    blocks_needed = block_ram(memory.depth, memory.width, memory.rom)[1] * memory.copies
     luts = round(mapped(memory._replace(memory_type="distributed")).lut) * memory.copies
     better, worse = (f"{blocks_needed} RAMB18", f"{luts:,} LUTs")[:: 1 if place == "block" else -1]
     return f"{better} instead of {worse}"

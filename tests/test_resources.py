@@ -77,7 +77,16 @@ def test_clocks_are_those_of_the_schedule():
     ("depth", "width", "halves"), [(1024, 18, 1), (512, 36, 1), (512, 72, 2), (3088, 8, 2), (3088, 4, 1), (1025, 18, 2)]
 )
 def test_block_ram_follows_the_words_of_the_data_sheet(depth, width, halves):
-    assert block_ram(depth, width)[1] == halves
+    assert block_ram(depth, width, rom=False)[1] == halves
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "halves", "parts"),
+    [(12_320, 4, 3, 13), (12_320, 6, 5, 7), (6_160, 16, 6, 13), (24_800, 16, 23, 25), (27_888, 7, 11, 14), (3_088, 8, 2, 2)],
+)
+def test_a_block_of_a_rom_holds_columns_of_any_part(depth, width, halves, parts):
+    """Counted with Yosys 0.70."""
+    assert block_ram(depth, width, rom=True)[1:] == (halves, parts)
 
 
 @pytest.mark.parametrize(("depth", "width", "luts"), [(32, 6, 4), (32, 192, 128), (64, 3, 4), (24, 16, 12)])

@@ -7,7 +7,7 @@
 --                                                         \-> unload
 --
 -- Twin:    qtlib.integer.run, equal bit for bit (tests/test_hdl_engine.py).
--- Clocks:  qtlib.schedule.Schedule.clocks, exact and independent of the data.
+-- Clocks:  qtlib.schedule.Schedule.latency, exact and independent of the data.
 
 library ieee;
 use ieee.std_logic_1164.all;
