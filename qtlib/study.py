@@ -46,11 +46,14 @@ MORE_TASKS = {
     "ETTh1, 24 steps of OT": default_config("etth1", features=("OT",), outputs=24, anchored=True),
 }
 LEARNED = {f"{bits} bit": QuantConfig(bits=bits) for bits in (8, 6, 4, 3, 2)}
+MIXED = "4 bit weights"
 VARIANTS: dict[str, QuantConfig | None] = {
     "float": None,
     **LEARNED,
     "4 bit, residual 8": QuantConfig(bits=4, residual_bits=8),
     "4 bit everywhere": QuantConfig(bits=4, input_bits=4, head_bits=4),
+    "4 bit, narrowed": QuantConfig(bits=4, narrowing=(8, 6)),
+    MIXED: QuantConfig(bits=8, weight_bits=4, head_bits=4),
     **{f"min-max {b} bit": QuantConfig(bits=b, input_bits=b, head_bits=b, scheme="minmax") for b in (8, 6, 4)},
 }
 GRID_WINDOWS, GRID_WIDTHS, GRID_VARIANTS = (6, 12, 24), (8, 16, 32, 64), ("float", "8 bit", "6 bit", "4 bit")
@@ -288,22 +291,26 @@ def _baselines(row: dict[str, Any], chains: list[Chain]) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def against_float(table: pd.DataFrame, measure: str = "test_rmse") -> pd.DataFrame:
-    """Relative difference of every quantised run to the float run of its seed, in percent, one row each.
+def against(table: pd.DataFrame, reference: str = "float", measure: str = "test_rmse") -> pd.DataFrame:
+    """Relative difference of every other run to the run of a variant with the same seed, in percent, one row each.
 
-    A run whose float run is not in the table is left out.
+    A run whose reference is not in the table is left out.
     """
     runs = table[~table.variant.isin(BASELINES)]
     keys = ["task", "window", "d_model", "seed"]
-    own = runs[runs.variant == "float"].set_index(keys)[measure].rename("float")
-    joined = runs[runs.variant != "float"].join(own, on=keys, how="inner")
-    return joined[[*keys, "variant"]].assign(difference=100 * (joined[measure] / joined["float"] - 1))
+    own = runs[runs.variant == reference].set_index(keys)[measure].rename("reference")
+    joined = runs[runs.variant != reference].join(own, on=keys, how="inner")
+    return joined[[*keys, "variant"]].assign(difference=100 * (joined[measure] / joined["reference"] - 1))
 
 
 def losses(difference: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and worst over the seeds, and their number, by variant and task; from `against_float`."""
+    """Mean, standard deviation and worst over the seeds, their number, and Student's t, by variant and task; from `against`.
+
+    t is the mean over its standard error, paired by seed: with five seeds a mean differs from 0 at the level of 5 % where t is beyond 2.78.
+    """
     found = difference.groupby(["variant", "task"], sort=False)["difference"]
     table = found.agg(mean="mean", std="std", worst="max", seeds="count")
+    table["t"] = table["mean"] / (table["std"] / table["seeds"] ** 0.5)
     places = {name: place for place, name in enumerate([*VARIANTS, *TASKS, *MORE_TASKS])}
     return table.sort_index(key=lambda level: level.map(places))
 

@@ -245,19 +245,30 @@ def test_a_quantised_run_is_compared_with_the_float_run_of_its_seed():
         ("a", "8 bit", 1, 22.0), ("a", "float", 0, 10.0), ("a", "float", 1, 20.0), ("a", "8 bit", 0, 10.1),
         ("b", "float", 0, 1.0), ("b", "8 bit", 0, 0.9), ("a", "naive", None, 5.0),
     )  # fmt: skip
-    found = study.against_float(table)
+    found = study.against(table)
     assert list(zip(found.task, found.seed, found.difference.round(9), strict=True)) == [
         ("a", 1, 10.0), ("a", 0, 1.0), ("b", 0, -10.0),
     ]  # fmt: skip
 
 
+def test_another_variant_may_be_the_reference():
+    table = rows(("a", "8 bit", 0, 10.0), ("a", "4 bit", 0, 11.0), ("a", "float", 0, 9.0))
+    found = study.against(table, "8 bit").set_index("variant").difference
+    assert found.round(9).to_dict() == {"4 bit": 10.0, "float": -10.0}
+
+
+def test_t_is_the_mean_over_its_standard_error():
+    table = rows(*(("a", name, s, v) for name, values in (("float", (100, 100)), ("8 bit", (101, 103))) for s, v in enumerate(values)))
+    assert study.losses(study.against(table)).loc[("8 bit", "a"), "t"] == pytest.approx(2.0)
+
+
 def test_a_run_without_its_float_run_is_left_out():
-    assert study.against_float(rows(("a", "8 bit", 0, 1.0), ("a", "float", 1, 1.0))).empty
+    assert study.against(rows(("a", "8 bit", 0, 1.0), ("a", "float", 1, 1.0))).empty
 
 
 def test_losses_are_taken_over_seeds_first_and_over_series_then():
     found = study.losses(
-        study.against_float(
+        study.against(
             rows(
                 ("PeMS station", "float", 0, 100.0), ("PeMS station", "float", 1, 100.0), ("ETTh1", "float", 0, 100.0),
                 ("PeMS station", "4 bit", 0, 101.0), ("PeMS station", "4 bit", 1, 104.0), ("ETTh1", "4 bit", 0, 100.5),
@@ -275,7 +286,7 @@ def test_losses_are_taken_over_seeds_first_and_over_series_then():
 def test_a_verdict_says_met_or_by_how_much_an_aim_is_missed():
     table = study.over_series(
         study.losses(
-            study.against_float(
+            study.against(
                 rows(
                     ("ETTh1", "float", 0, 100.0), ("ETTh1", "8 bit", 0, 100.1), ("ETTh1", "6 bit", 0, 100.1),
                     ("ETTh1", "4 bit", 0, 102.0),
