@@ -164,13 +164,16 @@ def training(size: Size) -> Iterator[Row]:
 
             actions = {"float": steps(_models(config, 8)[0]), "quantised": steps(_models(config, 8)[1])}
             found = timed(actions, size.repetitions)
-            what = f"quantised training, d={width}, batch {size.training_batch}"
-            yield compared(what, size.steps, "steps/s", found["quantised"], "float training step", found["float"])
+            what = f"quantised training, d={width}, batch {size.training_batch}, 1 thread"
+            reference = "float training step, 1 thread"
+            yield compared(what, size.steps, "steps/s", found["quantised"], reference, found["float"])
 
 
 def inference(size: Size) -> Iterator[Row]:
-    """The integer reference in NumPy against the float model in torch, scaled values in and forecasts out."""
-    from qtlib.train import forecast
+    """The integer reference in NumPy, which starts no threads, against the float model with torch on one thread and on its default."""
+    import torch
+
+    from qtlib.train import forecast, one_thread
 
     config = ModelConfig(window=size.window, d_model=size.d_model)
     x = np.random.default_rng(0).standard_normal((size.batch, config.window, config.features)).astype(np.float32)
@@ -180,9 +183,14 @@ def inference(size: Size) -> Iterator[Row]:
         "float": lambda: forecast(encoder, x, size.batch),
         "integer": lambda: integer.predict(program, x),
     }
-    found = timed(actions, 3 * size.repetitions)
-    what = f"integer reference, n={size.window}, d={size.d_model}, batch {size.batch}"
-    yield compared(what, size.batch, "windows/s", found["integer"], "float model in torch", found["float"])
+    what = f"integer reference, n={size.window}, d={size.d_model}, batch {size.batch}, 1 thread"
+    with one_thread():
+        found = timed(actions, 3 * size.repetitions)
+    yield compared(what, size.batch, "windows/s", found["integer"], "float model in torch, 1 thread", found["float"])
+    if (threads := torch.get_num_threads()) > 1:
+        found = timed(actions, 3 * size.repetitions)
+        reference = f"float model in torch, {threads} threads"
+        yield compared(what, size.batch, "windows/s", found["integer"], reference, found["float"])
 
 
 def _reference(program: Program, size: Size) -> list[float]:

@@ -27,7 +27,7 @@ from qtlib.program import (
 
 Held = NDArray[np.float64]  # integers
 
-TILE = 32  # windows computed together: their tensors stay in the second-level cache
+TILE = 64  # windows computed together: many enough for the cost of a call, few enough for the second-level cache
 
 
 def requantise(total: Held, y: Tensor) -> Held:
@@ -45,7 +45,8 @@ def requantise(total: Held, y: Tensor) -> Held:
 def linear(op: Linear, program: Program, x: Held, residual: Held | None) -> Held:
     """Affine layer on codes with an optional residual. x: [B, n, in], residual: [B, n, out] -> [B, n, out]."""
     unit = 2.0**-op.shift
-    total = (x.reshape(-1, x.shape[-1]) @ (op.weight.T * (op.mult * unit))).reshape(*x.shape[:-1], -1)
+    # One product for each window is too small for BLAS to start threads, which cost more than they win.
+    total = x @ np.multiply(op.weight.T, op.mult * unit, order="C")
     total += op.offset * unit
     if residual is not None:
         total += residual * ((op.residual_mult << op.residual_shift) * unit)
@@ -57,24 +58,31 @@ def _split_heads(x: Held, heads: int) -> Held:
     return x.reshape(batch, tokens, heads, features // heads).transpose(0, 2, 1, 3)  # [B, H, n, d/H]
 
 
+def _sum(x: Held) -> Held:
+    """Sums over the last axis, [..., n] -> [..., 1]; over short rows BLAS is several times as fast as ``ndarray.sum``."""
+    return x @ np.ones((x.shape[-1], 1))
+
+
 def scores(op: Scores, program: Program, q: Held, k: Held) -> Held:
-    """Scores of every head. q, k: [B, n, d] -> [B, H, n, n]."""
+    """Scores of every head. q, k: [B, n, d] -> [B, H, n, n], rows innermost in memory: the softmax reduces over columns."""
     unit = 2.0**-op.shift
-    total = (_split_heads(q, op.heads) * (op.mult * unit)) @ _split_heads(k, op.heads).swapaxes(-1, -2)
+    total = _split_heads(k, op.heads) @ _split_heads(q * (op.mult * unit), op.heads).swapaxes(-1, -2)
     total += op.offset * unit
-    return requantise(total, program.tensors[op.y])
+    return requantise(total, program.tensors[op.y]).swapaxes(-1, -2)
 
 
 def softmax(op: Softmax, x: Held) -> Held:
     """Exponentials relative to the row maximum. x: [B, H, n, n] -> the same shape, unsigned. Twin: hdl/rtl/softmax.vhd."""
-    return op.table.astype(np.float64)[(x.max(-1, keepdims=True) - x).astype(np.intp)]
+    columns = x.swapaxes(-1, -2)  # in the order of the memory
+    return op.table.astype(np.float64)[(columns.max(-2, keepdims=True) - columns).astype(np.intp)].swapaxes(-1, -2)
 
 
 def context(op: Context, program: Program, e: Held, v: Held) -> Held:
     """Weighted mean of v. e: [B, H, n, n], v: [B, n, d] -> [B, n, d]."""
     unit = 2.0**-op.shift
-    row = reciprocal(e.sum(-1, keepdims=True).astype(np.int64), program.tensors[op.x].bits)
-    total = (e @ _split_heads(v, op.heads)) * (row * unit) + op.offset * unit  # [B, H, n, d/H]
+    row = reciprocal(_sum(e).astype(np.int64), program.tensors[op.x].bits)
+    total = (e @ _split_heads(v, op.heads)) * (row * unit)  # [B, H, n, d/H]
+    total += op.offset * unit
     return requantise(total, program.tensors[op.y]).transpose(0, 2, 1, 3).reshape(v.shape)
 
 
@@ -85,8 +93,8 @@ def layer_norm(op: LayerNorm, program: Program, x: Held) -> Held:
     radicand below 2**50.
     """
     features, e, unit = x.shape[-1], op.reciprocal_bits, 2.0**-op.shift
-    total = x.sum(-1, keepdims=True)
-    variance = features * (x * x).sum(-1, keepdims=True) - total * total  # d**2 times it
+    total = _sum(x)
+    variance = features * _sum(x * x) - total * total  # d**2 times it
     root = np.floor(np.sqrt(variance)).astype(np.int64)
     row = reciprocal(np.maximum(root, (1 << e) - 1), e)
     return requantise((features * x - total) * (row * unit) + op.offset * unit, program.tensors[op.y])
@@ -106,7 +114,7 @@ def apply(op: Operation, program: Program, tensors: dict[str, Held]) -> Held:
     if isinstance(op, LayerNorm):
         return layer_norm(op, program, x)
     if isinstance(op, Pool):
-        return x.sum(1)
+        return np.ones(x.shape[1]) @ x
     if isinstance(op, Head):
         return x @ op.weight.T.astype(np.float64) + op.offset
     raise TypeError(f"integer: no arithmetic for {type(op).__name__}")
@@ -129,11 +137,20 @@ def _checked(program: Program, codes: Codes) -> Codes:
     return codes
 
 
-def _trace(program: Program, codes: Held) -> dict[str, Held]:
+def _reads(op: Operation) -> set[str]:
+    return {op.x, getattr(op, "other", None), getattr(op, "residual", None)} - {None}
+
+
+def _trace(program: Program, codes: Held, *, keep: bool = True) -> dict[str, Held]:
+    """Tensors by name; without ``keep`` each only until its last use, because memory used again costs no page fault."""
     tensors = {name: value[None].astype(np.float64) for name, value in program.constants.items()}
     tensors[program.input.name] = codes
+    last = {name: op for op in program.operations for name in _reads(op)}
     for op in program.operations:
         tensors[op.y] = apply(op, program, tensors)
+        for name in () if keep else _reads(op):
+            if last[name] is op:
+                del tensors[name]
     return tensors
 
 
@@ -162,7 +179,7 @@ def run(program: Program, codes: Codes) -> Codes:
     held, name = _checked(program, codes).astype(np.float64), program.output.name
     results = np.empty((len(held), *program.output.shape), np.int64)
     for start in range(0, len(held), TILE):
-        results[start : start + TILE] = _trace(program, held[start : start + TILE])[name]
+        results[start : start + TILE] = _trace(program, held[start : start + TILE], keep=False)[name]
     return results
 
 

@@ -22,6 +22,7 @@ that a step works on a few long vectors and not on many short ones.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -207,6 +208,7 @@ class LinearCodes(torch.autograd.Function):
         ctx.save_for_backward(x, weight, residual, gain, unclamped)
         ctx.range = low, high
         ctx.mark_non_differentiable(unclamped)
+        ctx.set_materialize_grads(False)  # no zeros for what has no gradient
         return unclamped.clamp(low, high), unclamped
 
     @staticmethod
@@ -243,6 +245,7 @@ class AttentionCodes(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, ratio, score_scale, scores, clamped, p, codes)
         ctx.gain, ctx.heads, ctx.ranges = gain, heads, (score_range, context_range)
         ctx.mark_non_differentiable(scores)
+        ctx.set_materialize_grads(False)  # no zeros for what has no gradient
         return merge_heads(codes.clamp(*context_range)), scores
 
     @staticmethod
@@ -442,7 +445,14 @@ class QuantisedEncoder(nn.Module):
         self._sizes = [w.channels.stop - w.channels.start for w in self._ordered]
         self._residual_starts = [w.residuals.start for w in with_residual]
         self._residual_sizes = [w.residuals.stop - w.residuals.start for w in with_residual]
+        self._residual_names = [w.y for w in with_residual]
         self._groups = list(self._side_by_side())
+        placed = sorted([*self._groups, self.wires[-1:]], key=lambda group: group[0].channels.start)
+        self._group_names = [group[0].y for group in placed]
+        self._group_rows = [
+            [group[-1].rows.stop - group[0].rows.start for group in placed if group[0].block == block]
+            for block in range(len(inputs))
+        ]
 
     def _side_by_side(self) -> Iterator[list[Wire]]:
         """Layers that one matrix product can compute in training: q, k and v, where their codes have one width."""
@@ -538,7 +548,8 @@ class QuantisedEncoder(nn.Module):
         per_code = scale.reciprocal().index_select(0, self._y_of)
         ratio = weight_scale * (scale.index_select(0, self._x_of) * per_code)
         bias = self.bias.double() * per_code
-        residual = self.residual_gain.double() * (scale[self._r_of] * per_code[self._channel_of])
+        per_residual = scale.index_select(0, self._r_of) * per_code.index_select(0, self._channel_of)
+        residual = self.residual_gain.double() * per_residual
         with torch.no_grad():
             head = self.wires[-1].channels
             shift = [
@@ -558,11 +569,11 @@ class QuantisedEncoder(nn.Module):
             exact_ratio[head], exact_bias[head] = ratio[head], self.bias[head].double()
             exact_residual = rounded(residual * lifted) / lifted
         ratio = Exactly.apply(ratio, exact_ratio)
-        weights, start = [], 0
-        for block in self.weight:
-            place = slice(start, start + len(block))
-            weights.append(ScaledWeight.apply(block, weight_scale[place], ratio[place], self._top[place, None]))
-            start = place.stop
+        rows = [len(block) for block in self.weight]
+        parts = zip(
+            self.weight, weight_scale.split(rows), ratio.split(rows), self._top[:, None].split(rows), strict=True
+        )
+        weights = [ScaledWeight.apply(*part) for part in parts]
         return Channels(
             weight=[scaled for scaled, _ in weights],
             codes=[codes for _, codes in weights],
@@ -634,12 +645,12 @@ class QuantisedEncoder(nn.Module):
             return self._evaluate(x)["forecast real"].float()
         scale, found = self._scale_vector(), self.channels()
         names = self._learned()
-        bias, residual_ratio = found.bias.float(), found.residual_ratio.float()
+        weight, bias, residual_ratio = self._of_groups(found)
         codes = {"position": self.position[None]}
         codes["input"] = QuantiseInput.apply(x, scale[names.index("input")], *self.code_range("input"))
         unclamped, norms = {}, self._layer_norms()
         for group in self._groups:
-            first, last = group[0], group[-1]
+            first = group[0]
             if first.x.endswith(".context"):
                 i = first.x.removesuffix("context")
                 plan = self._attention(int(i[:-1]), scale)
@@ -647,24 +658,38 @@ class QuantisedEncoder(nn.Module):
                     codes[f"{i}q"], codes[f"{i}k"], codes[f"{i}v"], plan.ratio, plan.score_scale, plan,
                     self.config.heads, self.code_range(f"{i}scores"), self.code_range(first.x),
                 )  # fmt: skip
-            rows = slice(first.rows.start, last.rows.stop)
-            channels = slice(first.channels.start, last.channels.stop)
             y, free = LinearCodes.apply(
-                codes[first.x], found.weight[first.block][rows], bias[channels],
-                codes[first.residual] if first.residual else None,
-                residual_ratio[first.residuals] if first.residual else None,
+                codes[first.x], weight[first.y], bias[first.y],
+                codes[first.residual] if first.residual else None, residual_ratio.get(first.y),
                 *self.code_range(first.y),
             )  # fmt: skip
-            sizes = [w.rows.stop - w.rows.start for w in group]
-            codes |= zip([w.y for w in group], y.split(sizes, -1), strict=True)
-            unclamped |= zip([w.y for w in group], free.split(sizes, -1), strict=True)
+            if len(group) == 1:  # a split would copy the gradient
+                codes[first.y], unclamped[first.y] = y, free
+            else:
+                sizes = [w.rows.stop - w.rows.start for w in group]
+                codes |= zip([w.y for w in group], y.split(sizes, -1), strict=True)
+                unclamped |= zip([w.y for w in group], free.split(sizes, -1), strict=True)
             if first.y.endswith("_sum"):
                 normed = first.y.removesuffix("_sum")
                 codes[normed] = LayerNormCodes.apply(y, norms[normed], *self.code_range(normed))
         if self.quant.scheme == "minmax":
             self._observe({"input": x / scale[names.index("input")]} | unclamped)
         head = self.wires[-1]
-        return torch.addmm(bias[head.channels], codes[head.x].sum(1), found.weight[head.block][head.rows].T)
+        return torch.addmm(bias[head.y], codes[head.x].sum(1), weight[head.y].T)
+
+    def _of_groups(self, found: Channels) -> tuple[dict[str, Tensor], ...]:
+        """Weights, biases and residual ratios in float32, by the first result of a group.
+
+        Split all at once: the gradient of a split is one copy, that of each slice a whole vector of zeros and a sum.
+        """
+        weights = itertools.chain(*map(Tensor.split, found.weight, self._group_rows))
+        biases = found.bias.float().split(list(itertools.chain(*self._group_rows)))
+        ratios = found.residual_ratio.float().split(self._residual_sizes)
+        return (
+            dict(zip(self._group_names, weights, strict=True)),
+            dict(zip(self._group_names, biases, strict=True)),
+            dict(zip(self._residual_names, ratios, strict=True)),
+        )
 
     @torch.no_grad()
     def _observe(self, unclamped: dict[str, Tensor]) -> None:

@@ -42,7 +42,9 @@ def test_sections_that_need_no_tool_are_measured_and_kept():
     assert list(content) == ["training", "inference"]
     assert json.loads((paths.results() / benchmark.FILE).read_text()) == content == load()
     training, inference = content["training"]["rows"], content["inference"]["rows"]
-    assert [row["reference"] for row in training] == ["float training step"]
+    assert [row["reference"] for row in training] == ["float training step, 1 thread"]
+    assert inference[0]["reference"] == "float model in torch, 1 thread"
+    assert len({row["reference"] for row in inference}) == len(inference) <= 2
     assert inference[0]["low"] <= inference[0]["value"] <= inference[0]["high"]
     assert {"processor", "cores", "load", "torch", "numpy"} <= set(content["training"]["environment"])
     assert {row["kind"] for row in training + inference} == {"measured"}
