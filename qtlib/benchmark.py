@@ -66,11 +66,11 @@ class Row(NamedTuple):
 
 
 def example(window: int, d_model: int, bits: int, features: int = 1, layers: int = 1, heads: int = 1) -> Program:
-    """A program with seeded random weights: clocks and times depend on the shape, not on what was learned."""
-    from qtlib.lower import lower
+    """`qtlib.lower.example` of one width."""
+    from qtlib import lower
 
     config = ModelConfig(window=window, d_model=d_model, features=features, layers=layers, heads=heads)
-    return lower(_models(config, bits)[1], {"label": "random weights"})
+    return lower.example(config, QuantConfig(bits=bits))
 
 
 def _models(config: ModelConfig, bits: int) -> tuple[Any, Any]:

@@ -52,7 +52,6 @@ VARIANTS: dict[str, QuantConfig | None] = {
     **LEARNED,
     "4 bit, residual 8": QuantConfig(bits=4, residual_bits=8),
     "4 bit everywhere": QuantConfig(bits=4, input_bits=4, head_bits=4),
-    "4 bit, narrowed": QuantConfig(bits=4, narrowing=(8, 6)),
     MIXED: QuantConfig(bits=8, weight_bits=4, head_bits=4),
     **{f"min-max {b} bit": QuantConfig(bits=b, input_bits=b, head_bits=b, scheme="minmax") for b in (8, 6, 4)},
 }
