@@ -11,7 +11,9 @@ shape can be judged before it is trained. Every number is an estimate by formula
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,10 +21,14 @@ import pandas as pd
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.devices import device
 from qtlib.lower import example
+from qtlib.paths import ROOT, write_atomic
 from qtlib.program import Program
 from qtlib.resources import UNITS, Estimate, estimate, exceeded, fastest
-from qtlib.schedule import legal_lanes
+from qtlib.schedule import choose_shape, legal_lanes
 
+FILE = ROOT / "data" / "deployability.csv"
+DEVICES = ("xc7s15", "xc7s6")
+FEATURES = 7  # of the input, as in data/shapes.csv
 WINDOWS, WIDTHS, BITS = (6, 12, 24), (8, 16, 32, 64), (8, 6, 4)
 FREEDOMS = ("distributed", "selectable", "mixed")
 LARGEST_UNROLL = 6
@@ -45,44 +51,75 @@ def widths_of(bits: int, freedom: str) -> list[QuantConfig]:
 
 
 def deployability(
-    name: str = "xc7s15", features: int = 1, *, progress: Callable[[int, int], None] = lambda done, of: None
+    devices: Iterable[str] = DEVICES, *, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> pd.DataFrame:
-    """The grid on a device, a row for each shape, width and freedom.
+    """The grid on some devices, a row for each device, shape, width and freedom.
 
     Args:
-        name: the device.
-        features: of the input.
-        progress: receives how many programs of how many are done.
+        devices: their names.
+        progress: receives how many shapes and widths of how many are done.
 
     Returns:
-        window, d_model, bits, freedom; fits; weight_bits; lanes, unroll, multiplier, clocks (exact), lut, ff, dsp, ramb18 (formula) of
-        what takes the fewest clocks of all that fits, or, where nothing fits, of what exceeds the device least; exceeds: by what.
+        device, window, features, d_model, bits, freedom; fits; weight_bits; exceeds: by what, or nothing; lanes, unroll, requantisers,
+        multiplier, clocks (exact), lut, lut_memory, ff, dsp, ramb18 (formula) of what takes the fewest clocks of all that fits, or, where
+        nothing fits, of what exceeds the device least.
 
     Raises:
         ValueError: an unknown device.
     """
-    device(name)
+    devices = list(devices)
+    for name in devices:
+        device(name)
     grid = list(itertools.product(WINDOWS, WIDTHS, BITS))
     rows = []
     for done, (window, d_model, bits) in enumerate(grid, 1):
-        shape = ModelConfig(window=window, d_model=d_model, features=features)
-        programs: dict[QuantConfig, Program] = {}
-        for freedom in FREEDOMS:
-            candidates = list(hardware_choices(window, device=name, **(IN_LUTS if freedom == "distributed" else {})))
-            for quant in widths_of(bits, freedom):
-                program = programs.setdefault(quant, example(shape, quant))
-                found = fastest(program, candidates)
-                if found:
-                    break
-            fits = found is not None
-            hardware, numbers = found or _nearest(program, candidates)
-            row = {"window": window, "d_model": d_model, "bits": bits, "freedom": freedom, "fits": fits}
-            row |= {"weight_bits": quant.weights, "exceeds": _text(numbers, name)}
-            row |= {key: getattr(hardware, key) for key in ("lanes", "unroll", "multiplier")}
-            row |= {"clocks": numbers.clocks} | {kind: round(getattr(numbers.total, kind)) for kind in UNITS}
-            rows.append(row)
+        programs = _programs(ModelConfig(window=window, d_model=d_model, features=FEATURES))
+        keys = {"window": window, "features": FEATURES, "d_model": d_model, "bits": bits}
+        rows += [{"device": d, **keys, "freedom": f, **judge(programs, window, bits, d, f)} for d in devices for f in FREEDOMS]
         progress(done, len(grid))
-    return pd.DataFrame(rows)
+    order = {name: place for place, name in enumerate(devices)}
+    return pd.DataFrame(rows).sort_values("device", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def judge(programs: Callable[[QuantConfig], Program], window: int, bits: int, name: str, freedom: str) -> dict[str, Any]:
+    """The best that a freedom allows on a device, as a row of `deployability` without its keys."""
+    candidates = list(hardware_choices(window, device=name, **(IN_LUTS if freedom == "distributed" else {})))
+    for quant in widths_of(bits, freedom):
+        program = programs(quant)
+        found = fastest(program, candidates)
+        if found:
+            break
+    hardware, numbers = found or _nearest(program, candidates)
+    shape = choose_shape(program, hardware)
+    return {
+        "fits": found is not None,
+        "weight_bits": quant.weights,
+        "exceeds": _text(numbers, name),
+        **{key: getattr(shape, key) for key in ("lanes", "unroll", "requantisers")},
+        "multiplier": hardware.multiplier,
+        "clocks": numbers.clocks,
+        **{kind: round(getattr(numbers.total, kind)) for kind in UNITS},
+    }
+
+
+def _programs(shape: ModelConfig) -> Callable[[QuantConfig], Program]:
+    return lru_cache(lambda quant: example(shape, quant))
+
+
+def write(*, progress: Callable[[int, int], None] = lambda done, of: None) -> Path:
+    """Compute the table of all `DEVICES` and write it to `FILE`."""
+    return write_atomic(FILE, deployability(progress=progress).to_csv(index=False, lineterminator="\n"))
+
+
+def load() -> pd.DataFrame:
+    """The committed table.
+
+    Raises:
+        FileNotFoundError: there is none; the text names the command that writes it.
+    """
+    if not FILE.exists():
+        raise FileNotFoundError(f"deploy: {FILE} does not exist; python -m qtlib deployability writes it")
+    return pd.read_csv(FILE, keep_default_na=False)
 
 
 def _nearest(program: Program, candidates: list[HardwareConfig]) -> tuple[HardwareConfig, Estimate]:

@@ -1,0 +1,81 @@
+"""What fits a device: the committed table is what the estimates say, and more freedom never loses a design."""
+
+import pandas as pd
+import pytest
+
+from qtlib import deploy
+from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.lower import example
+from qtlib.resources import UNITS, estimate
+from qtlib.schedule import legal_lanes
+
+KEYS = ["device", "window", "d_model", "bits"]
+
+
+@pytest.fixture(scope="module")
+def table():
+    return deploy.load()
+
+
+def test_the_table_holds_every_device_shape_width_and_freedom_once(table):
+    size = len(deploy.DEVICES) * len(deploy.WINDOWS) * len(deploy.WIDTHS) * len(deploy.BITS) * len(deploy.FREEDOMS)
+    assert len(table) == size and not table.duplicated([*KEYS, "freedom"]).any()
+
+
+@pytest.mark.parametrize(
+    ("device", "window", "d_model", "bits", "freedom"),
+    [("xc7s15", 6, 8, 8, "distributed"), ("xc7s15", 12, 32, 4, "selectable"), ("xc7s6", 6, 32, 8, "mixed")],
+)
+def test_the_committed_rows_are_what_the_estimates_say_today(table, device, window, d_model, bits, freedom):
+    shape = ModelConfig(window=window, d_model=d_model, features=deploy.FEATURES)
+    expected = deploy.judge(lambda quant: example(shape, quant), window, bits, device, freedom)
+    row = table.set_index([*KEYS, "freedom"]).loc[(device, window, d_model, bits, freedom)]
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_memory_types_only_add_designs_and_never_clocks(table):
+    wide = table.set_index([*KEYS, "freedom"])[["fits", "clocks"]].unstack()
+    assert (wide.fits.selectable >= wide.fits.distributed).all() and (wide.fits.mixed >= wide.fits.selectable).all()
+    both = wide.fits.distributed
+    assert (wide.clocks.selectable[both] <= wide.clocks.distributed[both]).all()
+
+
+def test_what_does_not_fit_says_by_what_and_what_fits_does_not(table):
+    assert (table.exceeds == "").equals(table.fits)
+    assert table.exceeds[~table.fits].str.contains(" of ").all()
+
+
+def test_mixed_widths_take_the_widest_weights_below_the_activations():
+    assert [quant.weights for quant in deploy.widths_of(6, "mixed")] == [5, 4, 3, 2]
+    assert deploy.widths_of(6, "selectable") == [QuantConfig(bits=6)]
+
+
+def test_every_hardware_choice_is_legal():
+    program = example(ModelConfig(window=12, d_model=8), QuantConfig(bits=4))
+    choices = list(deploy.hardware_choices(12, device="xc7s6"))
+    assert {choice.lanes for choice in choices} == set(legal_lanes(12)) and len(set(choices)) == len(choices)
+    for choice in choices:
+        estimate(program, choice)
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="hardware: device='xc7s16' is not one of .*; did you mean 'xc7s15'"):
+        deploy.deployability(["xc7s16"])
+
+
+def test_without_a_table_the_command_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(deploy, "FILE", tmp_path / "deployability.csv")
+    with pytest.raises(FileNotFoundError, match="python -m qtlib deployability writes it"):
+        deploy.load()
+
+
+def test_where_nothing_fits_the_nearest_design_is_shown(monkeypatch):
+    for name, value in {"WINDOWS": (6,), "WIDTHS": (64,), "BITS": (8,)}.items():
+        monkeypatch.setattr(deploy, name, value)
+    found = deploy.deployability(["xc7s6"])
+    row = found.set_index("freedom").loc["distributed"]
+    assert not row.fits and "LUTs" in row.exceeds and isinstance(found, pd.DataFrame)
+    shape = ModelConfig(window=6, d_model=64, features=deploy.FEATURES)
+    own = {key: getattr(row, key) for key in ("lanes", "unroll", "requantisers", "multiplier")}
+    numbers = estimate(example(shape, QuantConfig(bits=8)), HardwareConfig(device="xc7s6", **deploy.IN_LUTS, **own))
+    assert {kind: round(getattr(numbers.total, kind)) for kind in UNITS} == {kind: row[kind] for kind in UNITS}
