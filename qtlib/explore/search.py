@@ -32,7 +32,9 @@ def open_study(job: Job) -> optuna.Study:
         opened = open_storage(job.storage)
         new = job.name not in optuna.get_all_study_names(opened)
         directions = ["minimize"] * len(job.objectives)
-        study = optuna.create_study(storage=opened, study_name=job.name, directions=directions, load_if_exists=True)
+        if new:  # load_if_exists alone would write also into a study of another project
+            optuna.create_study(storage=opened, study_name=job.name, directions=directions, load_if_exists=True)
+        study = optuna.load_study(storage=opened, study_name=job.name)
         waiting = all(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
         if new or ("qtlib" not in study.user_attrs and waiting):  # or its maker was killed before the last line
             fixed = {name for name, options in job.space.choices(job.base).items() if len(options) == 1}

@@ -141,8 +141,9 @@ def make_base(dataset: str = "pems", *, seed: int = 0, qat_epochs: int | None = 
     return replace(base, train=replace(base.train, qat_epochs=QAT_EPOCHS if qat_epochs is None else qat_epochs))
 
 
-def design(choices: Mapping[str, Any], base: Experiment, space: Space) -> tuple[Experiment, HardwareConfig]:
-    """The experiment and the hardware of one point of a space."""
+def design(point: Mapping[str, Any], base: Experiment, space: Space) -> tuple[Experiment, HardwareConfig]:
+    """The experiment and the hardware of one point of a space, which may be a row of a table of trials."""
+    choices = {name: point[name] if isinstance(point[name], str) else int(point[name]) for name in space.choices(base)}
     window = choices["window"]
     no_width = {"window", "d_model", SOFTMAX, *HARDWARE}
     quant = replace(
