@@ -352,6 +352,13 @@ def test_the_lock_of_a_journal_dies_with_its_process(tmp_path):
     lock.release()
 
 
+def test_a_lock_that_a_killed_process_of_optuna_left_does_not_hold_a_study_up(base, measured, tmp_path):
+    os.symlink(tmp_path / "s.log", tmp_path / "s.log.lock")
+    started = time.monotonic()
+    searched(base, 1, storage=f"journal://{tmp_path}/s.log")
+    assert time.monotonic() - started < 15
+
+
 def test_a_running_trial_of_another_machine_is_left_alone_in_a_journal(base, measured):
     found = searched(base, 4)
     found.ask().set_user_attr("owner", ["elsewhere", 1, "1"])
@@ -419,8 +426,9 @@ def test_a_trial_of_a_process_that_is_gone_is_taken_up_in_every_storage(base, me
     asked = found.ask()
     asked.set_user_attr("owner", owner)
     assert storage.reap(found) == [] and gone.kill() is None
-    assert storage.start_of(gone.pid) is None or gone.wait()  # a process that nobody has waited for is gone, too
+    os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)  # what nobody has waited for is gone, too
     assert storage.reap(found) == [1]
+    gone.wait()
     assert explore.trials(found).why[1] == f"worker {gone.pid} on {owner[0]} was killed; its parameters were enqueued again"
 
 
