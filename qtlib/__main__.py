@@ -101,6 +101,27 @@ def _parser() -> argparse.ArgumentParser:
         "name", choices=("precision", "grid"), help="precision: series, schemes and widths; grid: shapes"
     )
     studies.add_argument("--workers", type=int, help="processes (default: one per core)")
+    search = command("explore", _explore, "search over mixed precision and hardware; goes on with a study that exists")
+    search.add_argument("--dataset", default="pems", help="data set, as for fetch (default: pems)")
+    search.add_argument("--study", help="name of the study (default: DATASET-OBJECTIVE)")
+    search.add_argument("--trials", type=int, default=100, help="total to reach (default: 100)")
+    search.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    _add_storage(search)
+    search.add_argument(
+        "--objective", choices=("latency", "energy"), default="latency", help="beside the error (default: latency)"
+    )
+    search.add_argument("--lut", action="store_true", help="minimise the LUTs, too")
+    search.add_argument("--space", type=Path, metavar="FILE", help="JSON of fields of qtlib.explore.Space (default: its own)")
+    search.add_argument("--qat-epochs", type=int, help="epochs of quantised training per trial (default: 4)")
+    search.add_argument("--seed", type=int, default=0, help="of sampler and training (default: 0)")
+    export = command("export", _export, "write one trial of a study as a design, with program, choices and estimate")
+    export.add_argument("study", help="name of the study")
+    export.add_argument("trial", type=int, help="its number")
+    export.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
+    _add_storage(export)
+    export.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
+    export.add_argument("--verify", action="store_true", help="simulate it, too")
+    export.add_argument("--synthesise", action="store_true", help="map it with Yosys, too")
     bench = command("bench", _bench, "measure speed as ratios to named references; writes data/results/benchmark.json")
     bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none: all")
 
@@ -134,6 +155,11 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--seeds", type=int, default=5, help="placements (default: 5)")
         _add_hardware(sub, {"device": "--design-device"} if name == "place" else {})
     return parser
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    text = "journal:///path, sqlite:///path or postgresql://user@host/database (default: a journal in data/prepared/explore)"
+    parser.add_argument("--storage", metavar="URL", help=text)
 
 
 def _add_hardware(parser: argparse.ArgumentParser, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -194,6 +220,41 @@ def _study(arguments: argparse.Namespace) -> None:
 
     table = study.run(arguments.name, workers=arguments.workers)
     print(f"{study.path(arguments.name)}: {len(table)} rows")
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    from qtlib import explore
+
+    base = explore.make_base(arguments.dataset, seed=arguments.seed, qat_epochs=arguments.qat_epochs)
+    study = explore.run(
+        base,
+        explore.read_space(arguments.space) if arguments.space else explore.Space(),
+        name=arguments.study or f"{arguments.dataset}-{arguments.objective}",
+        trials=arguments.trials,
+        workers=arguments.workers,
+        storage=arguments.storage,
+        objective=arguments.objective,
+        lut=arguments.lut,
+        seed=arguments.seed,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(explore.shown(explore.front(explore.trials(study), explore.objectives(study))).to_string(index=False))
+    print(*explore.save(study), sep="\n")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from qtlib import explore
+
+    written = explore.export(
+        arguments.study,
+        arguments.trial,
+        arguments.directory,
+        storage=arguments.storage,
+        count=arguments.windows,
+        verify=arguments.verify,
+        synthesise=arguments.synthesise,
+    )
+    print(written)
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

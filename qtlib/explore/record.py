@@ -1,0 +1,168 @@
+"""The record of a study as tables, and one trial of it as a design."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from qtlib import __version__, paths
+from qtlib import program as programs
+from qtlib.emit import emit
+from qtlib.explore.space import design
+from qtlib.explore.storage import compare, default_storage, load, outcome
+from qtlib.explore.trial import read_job, read_point
+from qtlib.paths import write_atomic
+from qtlib.resources import Estimate, estimate
+from qtlib.simulate import simulate, stimuli
+from qtlib.study import windows
+from qtlib.synthesise import synthesise as map_design
+from qtlib.train import train
+
+MEASURED = {  # columns of a table: whole number, real number or text
+    "mean_weight_bits": float, "validation_rmse": float, "clocks": int, "interval": int, "energy_low_uj": float,
+    "energy_high_uj": float, "lut": int, "lut_memory": int, "ff": int, "dsp": int, "ramb18": int, "run_id": str,
+}  # fmt: skip
+PRINTED = (
+    "number", "window", "d_model", "mean_weight_bits", "validation_rmse", "clocks", "energy_low_uj", "energy_high_uj", "lut", "ff", "dsp", "ramb18",
+)  # fmt: skip
+
+
+def trials(study: optuna.Study) -> pd.DataFrame:
+    """Every trial as a row.
+
+    Returns:
+        number, outcome (complete, infeasible, pruned, failed, running or waiting), why, a column per dimension of the space, by
+        the names of `Space.choices`, lanes, and `MEASURED`: the average width of the weights in bits, validation error in the data's unit,
+        latency and interval in clocks, energy in uJ, resources by formula, and the run. What was not reached is missing.
+    """
+    job, rows = read_job(study), []
+    for trial in study.get_trials(deepcopy=False):
+        what, why = outcome(trial)
+        params = read_point(trial, job)
+        lanes = -(-params["window"] // params["groups"]) if params["window"] and params["groups"] else None
+        found = trial.user_attrs.get("ended", {}).get("measured", {})
+        measured = {name: found.get(name) for name in MEASURED}
+        rows.append({"number": trial.number, "outcome": what, "why": why, **params, "lanes": lanes, **measured})
+    options = job.space.choices(job.base)
+    table = pd.DataFrame(rows, columns=["number", "outcome", "why", *options, "lanes", *MEASURED])
+    whole = ["number", "lanes", *(name for name, found in options.items() if not isinstance(found[0], str))]
+    whole += [name for name, kind in MEASURED.items() if kind is int]
+    real = [name for name, kind in MEASURED.items() if kind is float]
+    return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64"))
+
+
+def objectives(study: optuna.Study) -> tuple[str, ...]:
+    """Columns that a study minimises."""
+    return read_job(study).objectives
+
+
+def front(table: pd.DataFrame, by: Sequence[str] = ("validation_rmse", "clocks")) -> pd.DataFrame:
+    """Complete trials that no other one beats in one objective and equals in the rest, the fastest first.
+
+    Of designs with equal objectives the one with the fewest LUTs is taken, then the earliest.
+    """
+    order = list(dict.fromkeys([*by[1:], by[0], "lut", "number"]))
+    rows = table[table.outcome == "complete"].sort_values(order).drop_duplicates(list(by))
+    values = rows[list(by)].to_numpy(float)
+    beaten = [((values <= own).all(axis=1) & (values < own).any(axis=1)).any() for own in values]
+    return rows[~np.array(beaten, dtype=bool)].reset_index(drop=True)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table that are worth a line in print, with four digits of every real number."""
+    return table[list(PRINTED)].map(lambda cell: f"{cell:.4g}" if isinstance(cell, float) else cell)
+
+
+def save(study: optuna.Study, folder: Path | None = None) -> list[Path]:
+    """Write all trials and the front as CSV, and the front as a LaTeX table (booktabs); returns the files.
+
+    Args:
+        folder: None: beside the default storage.
+    """
+    folder = Path(folder) if folder else paths.prepared() / "explore"
+    table, name = trials(study), study.study_name
+    best = front(table, objectives(study))
+    head = f"% {name}: written by qtlib {__version__}; do not edit. Error: validation; clocks, cells: formula; energy: published power.\n"
+    contents = {
+        f"{name}_trials.csv": table.to_csv(index=False, lineterminator="\n"),
+        f"{name}_front.csv": best.to_csv(index=False, lineterminator="\n"),
+        f"{name}_front.tex": head + shown(best).to_latex(index=False, escape=True),
+    }
+    return [write_atomic(folder / file, text) for file, text in contents.items()]
+
+
+def export(
+    name: str,
+    number: int,
+    directory: Path | None = None,
+    *,
+    storage: str | None = None,
+    count: int = 8,
+    verify: bool = False,
+    synthesise: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write one complete trial as a design: program, VHDL with testbench and vectors, choices and estimate as JSON.
+
+    A run that is not kept here is trained again. The test error, which no search has read, stands in ``choices.json``.
+
+    Args:
+        number: of the trial.
+        directory: None: a folder in `qtlib.paths.generated`.
+        count: windows of test vectors.
+        verify: simulate the design, too, and compare every result.
+        synthesise: map it with Yosys, too.
+
+    Raises:
+        ValueError: there is no such complete trial, the data or the result are no longer those of the study, or as `emit`.
+        as `load`, `simulate` and `synthesise`.
+    """
+    study = load(name, storage)
+    found = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    outcomes = {key: outcome(trial) for key, trial in found.items()}
+    if outcomes.get(number, ("", ""))[0] != "complete":
+        what = f"is {': '.join(filter(None, outcomes[number]))}" if number in found else "does not exist"
+        legal = front(trials(study), objectives(study)).number.tolist()
+        raise ValueError(f"explore: trial {number} of {name!r} {what}; on the front are {', '.join(map(str, legal)) or 'none'}")
+    job, recorded = read_job(study), found[number].user_attrs["ended"]["measured"]
+    experiment, hardware = design(read_point(found[number], job), job.base, job.space)
+    prepared = windows(experiment.data)
+    compare(study, storage or default_storage(name), {"data": prepared.series.sha256})
+    finished = train(experiment, prepared, progress=progress)
+    if not np.isclose(finished.metrics["validation_rmse"], recorded["validation_rmse"], rtol=1e-6, atol=0):
+        raise ValueError(
+            f"explore: trial {number} was recorded with validation rmse {recorded['validation_rmse']:.6g}, run {experiment.run_id} "
+            f"has {finished.metrics['validation_rmse']:.6g} here; another version of torch has trained it"
+        )
+    directory = Path(directory) if directory else paths.generated() / f"{name}_{number}"
+    program = finished.program
+    emit(program, hardware, directory, stimuli(program, count), must_fit=True)
+    programs.save(program, directory / "program.qtp")
+    _write(directory / "estimate.json", _plain(estimate(program, hardware)))
+    chosen = {"study": name, "trial": number, "qtlib": __version__, "experiment": experiment.choices, "hardware": asdict(hardware)}
+    measured = {key: finished.metrics[key] for key in ("validation_rmse", "test_rmse")}
+    data = {"run_id": experiment.run_id, "unit": prepared.unit, "origin": prepared.origin, "sha256": prepared.series.sha256}
+    _write(directory / "choices.json", chosen | data | {"evaluated": measured, "recorded": recorded})
+    if verify:
+        simulate(directory)
+    if synthesise:
+        map_design(directory)
+    return directory
+
+
+def _plain(found: Estimate) -> dict[str, Any]:
+    return found._asdict() | {
+        "total": found.total._asdict(),
+        "components": {name: part._asdict() for name, part in found.components.items()},
+    }
+
+
+def _write(file: Path, payload: Mapping[str, Any]) -> None:
+    write_atomic(file, json.dumps(payload, indent=1, sort_keys=True) + "\n")
