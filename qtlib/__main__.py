@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--space", type=Path, metavar="FILE", help="JSON of fields of qtlib.explore.Space (default: its own)")
     search.add_argument("--qat-epochs", type=int, help="epochs of quantised training per trial (default: 4)")
     search.add_argument("--seed", type=int, default=0, help="of sampler and training (default: 0)")
+    search.add_argument("--tables", type=Path, metavar="FOLDER", help="where CSV and LaTeX go (default: data/prepared/explore)")
     export = command("export", _export, "write one trial of a study as a design, with program, choices and estimate")
     export.add_argument("study", help="name of the study")
     export.add_argument("trial", type=int, help="its number")
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
     export.add_argument("--verify", action="store_true", help="simulate it, too")
     export.add_argument("--synthesise", action="store_true", help="map it with Yosys, too")
+    command("deployability", _deployability, "estimate which published shapes fit; writes data/deployability.csv")
     bench = command("bench", _bench, "measure speed as ratios to named references; writes data/results/benchmark.json")
     bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none: all")
 
@@ -239,7 +241,7 @@ def _explore(arguments: argparse.Namespace) -> None:
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(explore.shown(explore.front(explore.trials(study), explore.objectives(study))).to_string(index=False))
-    print(*explore.save(study), sep="\n")
+    print(*explore.save(study, arguments.tables), sep="\n")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -255,6 +257,12 @@ def _export(arguments: argparse.Namespace) -> None:
         synthesise=arguments.synthesise,
     )
     print(written)
+
+
+def _deployability(arguments: argparse.Namespace) -> None:
+    from qtlib import deploy
+
+    print(deploy.write(progress=lambda done, of: print(f"{done} of {of} shapes and widths", file=sys.stderr, flush=True)))
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

@@ -43,6 +43,9 @@ class Memory(NamedTuple):
     fill: float = 1.33  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
 
 
+WEIGHT_FILL = {2: 1.9, 3: 1.45}  # wider weights: as any ROM
+
+
 def stores(plan: Schedule) -> dict[str, list[Memory]]:
     """Every memory of a design, by component."""
     s, w, h = plan.shape, plan.widths, plan.hardware
@@ -83,6 +86,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
                 1,
                 True,
                 "block" if k < plan.block_segments else h.memory_type("weight"),
+                fill=WEIGHT_FILL.get(w["weight_bits"], Memory._field_defaults["fill"]),
             )
             for k, words in enumerate(plan.weight_segments or (plan.weight_words,))
         ],

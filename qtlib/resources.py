@@ -185,7 +185,11 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
     lanes, unroll, slices, requantisers = s.lanes, s.unroll, s.slices, s.requantisers
     macs = unroll * -(-lanes // plan.operands)
     soft_macs = macs - plan.dsp_macs
-    address = max(plan.activation_depth, plan.broadcast_depth, plan.weight_words, plan.words.parameters).bit_length()
+    activation, broadcast, weight, parameter = (
+        depth.bit_length()
+        for depth in (plan.activation_depth, plan.broadcast_depth, plan.weight_words, plan.words.parameters)
+    )
+    grouped, normed = s.groups > 1, plan.norm is not None
     residual = max(w["broadcast_bits"], w["position_bits"])
     codes = max(plan.code_widths)
     norm = {}
@@ -199,6 +203,7 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             if plan.dsp_macs in (0, macs)
             else (plan.dsp_macs * (plan.operands > 1) + soft_macs) * plan.operands * w["acc_bits"],
             "partial product bits": soft_macs * plan.operands * w["x_bits"] * w["w_bits"],
+            "operand bits": soft_macs * plan.operands * (w["x_bits"] + w["w_bits"]),
             "packing bits": plan.dsp_macs * max(0, plan.operands - 2) * w["packed_bits"],
         },
         "capture": {
@@ -208,9 +213,14 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
         },
         "operands": {
             "lane bits": lanes * w["x_bits"] * mux(2 + unroll),
+            "lane inputs": lanes * w["x_bits"] * (2 + unroll),
             "word bits": lanes * (w["input_bits"] + w["exponential_bits"] + unroll * w["activation_bits"]),
             "code bits": unroll * -(-lanes * unroll // 4) * w["key_bits"],  # one of four, registered
-            "address bits": address,
+            "key bits": unroll * lanes * w["key_bits"],
+            "address bits": activation + broadcast + weight,
+            "grouped outputs": unroll * grouped,
+            "normed outputs": unroll * normed,
+            "places": (plan.weight_pack - 1) * unroll * w["weight_bits"],
             "one": 1,
         },
         "requantisers": {
@@ -222,12 +232,22 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             "residual bits": requantisers * residual * mux(slices * (1 + unroll)),
             "operand bits": requantisers * (2 * w["acc_bits"] + w["mult_bits"] + residual),
             "result bits": w["result_bits"] * (requantisers + unroll),
+            "summed bits": w["result_bits"] * requantisers,
             "word bits": lanes * codes,
-            "address bits": address,
+            "address bits": activation + broadcast + parameter,
+            "grouped": grouped,
             "instructions": len(plan.instructions),
             "one": 1,
         },
-        "issue": {"address bits": address, "instructions": len(plan.instructions), "one": 1},
+        "issue": {
+            "address bits": activation + broadcast,
+            "weight address bits": weight,
+            "grouped": grouped,
+            "normed": normed,
+            "instructions": len(plan.instructions),
+            "one": 1,
+        },
+        "weight_store": {"segment bits": max(0, len(plan.weight_segments) - 1) * plan.weight_pack * unroll * w["weight_bits"]},
         "load": {"word bits": lanes * w["input_bits"], "one": 1},
         "unload": {"one": 1},
         "softmax": {"score bits": requantisers * w["score_bits"], "one": 1},
@@ -245,54 +265,51 @@ def memories(plan: Schedule) -> dict[str, Resources]:
 
 COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "multipliers": (
-        {"macs": 0.0216, "accumulator bits": 1.0, "partial product bits": 2.25},
-        {"macs": 4.19, "accumulator bits": 1.0, "partial product bits": 0.508},
+        {"accumulator bits": 1.01, "partial product bits": 1.73, "operand bits": 1.61},
+        {"macs": 3.97, "accumulator bits": 0.994, "operand bits": 1.91},
     ),
     "capture": (
         {"one": 1.0, "moved bits": 1.0},
         {"held bits": 1.0, "one": 4.0},
     ),
     "operands": (
-        {"lane bits": 0.903, "code bits": 3.18, "address bits": 3.89},
-        {"lane bits": 0.172, "word bits": 0.905, "code bits": 1.54, "address bits": 0.505, "one": 18.3},
+        {"lane inputs": 0.358, "code bits": 2.24, "key bits": 0.051, "address bits": 0.967, "grouped outputs": 9.74, "normed outputs": 21.5, "one": 18.1},
+        {"lane inputs": 0.0619, "word bits": 0.911, "code bits": 1.37, "key bits": 0.00799, "grouped outputs": 2.71, "normed outputs": 3.88, "one": 22.9},
     ),
     "requantisers": (
-        {"sum bits": 2.37, "code bits": 0.699, "requantisers": 23.8},
-        {"sum bits": 2.34, "code bits": 0.258},
+        {"sum bits": 2.02, "code bits": 0.909, "requantisers": 30.4},
+        {"sum bits": 2.4, "code bits": 0.156},
     ),
     "retire": (
-        {
-            "residual bits": 1.38,
-            "result bits": 1.3,
-            "word bits": 0.506,
-            "address bits": 11.7,
-            "instructions": 0.847,
-            "one": 9.8,
-        },
-        {"result bits": 1.81, "word bits": 0.755, "address bits": 6.83, "one": 328.0},
+        {"residual bits": 1.97, "result bits": 0.655, "word bits": 0.709, "address bits": 2.45, "grouped": 32.2, "instructions": 1.58, "one": 78.5},
+        {"residual bits": 0.172, "operand bits": 0.292, "result bits": 0.4, "summed bits": 1.3, "word bits": 1.35, "address bits": 13.3, "grouped": 29.2, "one": 70.7},
     ),
     "issue": (
-        {"address bits": 0.0332, "instructions": 1.96, "one": 154.0},
-        {"address bits": 2.69, "instructions": 0.567, "one": 66.2},
+        {"weight address bits": 6.28, "grouped": 38.9, "normed": 31.9, "instructions": 1.9, "one": 62.7},
+        {"address bits": 0.157, "weight address bits": 3.48, "grouped": 14.5, "normed": 20.0, "instructions": 0.325, "one": 48.4},
+    ),
+    "weight_store": (
+        {"segment bits": 1.34},
+        {"segment bits": 0.018},
     ),
     "load": (
-        {"word bits": 0.00427, "one": 14.8},
-        {"word bits": 0.99, "one": 13.5},
+        {"word bits": 0.0171, "one": 14.6},
+        {"word bits": 1.01, "one": 13.9},
     ),
     "unload": (
-        {"one": 4.16},
-        {"one": 2.23},
+        {"one": 4.21},
+        {"one": 2.31},
     ),
     "softmax": (
-        {"score bits": 6.59, "one": 52.6},
-        {"score bits": 6.39, "one": 93.1},
+        {"score bits": 6.04, "one": 55.6},
+        {"score bits": 6.3, "one": 92.7},
     ),
     "dividers": (
-        {"total bits": 2.51, "requantisers": 17.6},
-        {"total bits": 2.04, "requantisers": 22.0},
+        {"total bits": 2.71, "requantisers": 15.6},
+        {"total bits": 1.99, "requantisers": 22.5},
     ),
     "layer_norm": (
-        {"row bits": 3.77, "one": 52.1},
-        {"row bits": 2.67, "one": 40.6},
+        {"row bits": 3.73, "one": 53.1},
+        {"row bits": 2.66, "one": 40.9},
     ),
 }

@@ -3,6 +3,7 @@ data/held_out.csv, on which they are judged and which the fit never reads.
 
     PYTHONPATH=tests python tests/knowledge.py            # skips what the files have; about an hour in all
     PYTHONPATH=tests python tests/knowledge.py fit        # prints the coefficients for qtlib/resources.py
+    PYTHONPATH=tests python tests/knowledge.py estimates  # writes data/estimates.csv, every estimate beside its count
 
 The programs are random but seeded, so that no training is needed; `case` rebuilds one. A part of the fitted designs and all of the
 others are drawn by `draw` from a number: shape, widths, lanes, unroll, memory and multiplier types at random.
@@ -20,11 +21,13 @@ import small
 from qtlib import paths, resources, synthesise
 from qtlib.config import BITS, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
+from qtlib.memory import allocate
 from qtlib.quantise import widths
 from qtlib.schedule import legal_lanes, schedule
 
 FILE = paths.ROOT / "data" / "knowledge.csv"
 HELD_OUT = paths.ROOT / "data" / "held_out.csv"
+ESTIMATES = paths.ROOT / "data" / "estimates.csv"
 FITTED_DRAWS, HELD_OUT_DRAWS = range(1000, 1020), range(2000, 2040)
 LANES, CONSTANT_BITS = 36, 150_000  # of a drawn design at most: multipliers, and weights in LUTs
 COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
@@ -119,9 +122,29 @@ def designs(file=FILE):
     return found
 
 
+def compared(key, counts):
+    """Counts and estimates of a whole design, as a row of `ESTIMATES`."""
+    found = resources.estimate(*case(*key)).total
+    counted = {name: sum(row[name] for row in counts.values()) for name in COUNTS}
+    counted |= {"lut": counted["lut_logic"] + counted["lut_memory"]}
+    both = {name: (counted[name], round(getattr(found, name))) for name in ("lut", "ff", "dsp", "ramb18")}
+    return {f"{name}_{which}": value for name, pair in both.items() for which, value in zip(("counted", "estimated"), pair)}
+
+
+def estimates():
+    """Write every estimate beside its count."""
+    rows = [
+        dict(zip(KEYS, key, strict=True)) | {"set": name} | compared(key, counts)
+        for name, file in (("fitted", FILE), ("held out", HELD_OUT))
+        for key, counts in designs(file).items()
+    ]
+    lines = [rows[0], *(map(str, row.values()) for row in rows)]
+    paths.write_atomic(ESTIMATES, "".join(",".join(line) + "\n" for line in lines))
+
+
 def fit():
     """Coefficients of every quantity: least squares of relative errors, none below 0."""
-    plans = {key: schedule(*case(*key)) for key in designs()}
+    plans = {key: allocate(schedule(*case(*key))) for key in designs()}
     names = list(dict.fromkeys(name for plan in plans.values() for name in resources.quantities(plan)))
     for name in names:
         print(f'    "{name}": (')
@@ -158,8 +181,8 @@ def nonnegative(a, b):
 
 
 def main():
-    if sys.argv[1:] == ["fit"]:
-        return fit()
+    if sys.argv[1:]:
+        return {"fit": fit, "estimates": estimates}[sys.argv[1]]()
     for file, cases, draws in ((FILE, CASES, FITTED_DRAWS), (HELD_OUT, (), HELD_OUT_DRAWS)):
         known = rows(file)
         for words in (*cases, *map(draw, draws)):
