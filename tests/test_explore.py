@@ -434,7 +434,7 @@ def test_a_trial_of_a_process_that_is_gone_is_taken_up_in_every_storage(base, me
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
-    """A search of two workers, of which one is killed after the first trial and which is interrupted after the fourth."""
+    """A search of two workers, of which one is killed after the first trial; it is interrupted after the next trial that a third has started."""
     folder = tmp_path_factory.mktemp("crowd")
     seen = SimpleNamespace(killed=None, lines=[])
 
@@ -443,7 +443,8 @@ def crowd(tmp_path_factory):
         if seen.killed is None:
             seen.killed = wait_for_a_running_trial("crowd")
             os.kill(seen.killed.user_attrs["owner"][1], signal.SIGKILL)
-        if "; 4/" in line:
+        owners = {t.user_attrs["owner"][1] for t in explore.load("crowd").get_trials(deepcopy=False) if "owner" in t.user_attrs}
+        if len(owners) == 3:  # the new worker has its first trial
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
@@ -451,7 +452,7 @@ def crowd(tmp_path_factory):
         long = make(folder)
         long = replace(long, train=replace(SHORT, qat_epochs=30))
         with pytest.raises(KeyboardInterrupt):
-            searched(long, 9, name="crowd", workers=2, progress=disturb, hopeless=100.0)
+            searched(long, 99, name="crowd", workers=2, progress=disturb, hopeless=100.0)
         found = explore.load("crowd")
         yield SimpleNamespace(trials=found.get_trials(), table=explore.trials(found), **vars(seen))
 
@@ -459,7 +460,7 @@ def crowd(tmp_path_factory):
 def test_workers_are_processes_of_their_own_that_share_a_study(crowd):
     owners = {tuple(t.user_attrs["owner"]) for t in crowd.trials if "owner" in t.user_attrs}
     assert len(owners) == 3 and os.getpid() not in {owner[1] for owner in owners}
-    assert (crowd.table.outcome == "complete").sum() >= 3
+    assert "complete" in set(crowd.table.outcome)
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_taken_up_again(crowd):
@@ -473,8 +474,9 @@ def test_a_killed_worker_is_replaced_and_its_trial_taken_up_again(crowd):
 def test_an_interruption_ends_the_workers_and_leaves_no_running_trial(crowd):
     assert all(storage.start_of(t.user_attrs["owner"][1]) is None for t in crowd.trials if "owner" in t.user_attrs)
     assert "running" not in set(crowd.table.outcome)
-    stopped = crowd.table[crowd.table.why == "interrupted; its parameters were enqueued again"]
-    assert 1 <= len(stopped) <= 2 and (crowd.table.outcome == "waiting").any()
+    lost = crowd.table[crowd.table.why.str.endswith("its parameters were enqueued again")]
+    again = [t.user_attrs["takes_up"] for t in crowd.trials if "takes_up" in t.user_attrs]
+    assert sorted(lost.number) == sorted(again) and len(again) >= 1
 
 
 def workers_that_end_with(code, monkeypatch):
