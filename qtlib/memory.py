@@ -19,6 +19,7 @@ from qtlib.schedule import Schedule, norm_widths
 
 ROWS = 512  # words of the widest arrangement of a RAMB18, 36 bits (AMD UG473, table 1-10)
 PACKS = range(1, 19)
+SMALLEST_ROM = 32  # bits; GHDL 2.0 makes a plain number of so few, which Yosys does not see as a memory
 
 
 class Resources(NamedTuple):
@@ -131,6 +132,8 @@ def mapped(memory: Memory) -> Resources:
         soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
     else:
         soft_cost, soft = distributed(depth, width, memory.single)
+    if memory.rom and depth * width <= SMALLEST_ROM:
+        return soft
     if memory.memory_type == "block" or (memory.memory_type == "auto" and block_cost <= soft_cost):
         return Resources(lut=width * read_mux(parts), ff=(parts - 1).bit_length(), ramb18=blocks)
     return soft
