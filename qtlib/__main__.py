@@ -111,10 +111,14 @@ def _parser() -> argparse.ArgumentParser:
         "--objective", choices=("latency", "energy"), default="latency", help="beside the error (default: latency)"
     )
     search.add_argument("--lut", action="store_true", help="minimise the LUTs, too")
-    search.add_argument("--space", type=Path, metavar="FILE", help="JSON of fields of qtlib.explore.Space (default: its own)")
+    search.add_argument(
+        "--space", type=Path, metavar="FILE", help="JSON of fields of qtlib.explore.Space (default: its own)"
+    )
     search.add_argument("--qat-epochs", type=int, help="epochs of quantised training per trial (default: 4)")
     search.add_argument("--seed", type=int, default=0, help="of sampler and training (default: 0)")
-    search.add_argument("--tables", type=Path, metavar="FOLDER", help="where CSV and LaTeX go (default: data/prepared/explore)")
+    search.add_argument(
+        "--tables", type=Path, metavar="FOLDER", help="where CSV and LaTeX go (default: data/prepared/explore)"
+    )
     export = command("export", _export, "write one trial of a study as a design, with program, choices and estimate")
     export.add_argument("study", help="name of the study")
     export.add_argument("trial", type=int, help="its number")
@@ -262,7 +266,9 @@ def _export(arguments: argparse.Namespace) -> None:
 def _deployability(arguments: argparse.Namespace) -> None:
     from qtlib import deploy
 
-    print(deploy.write(progress=lambda done, of: print(f"{done} of {of} shapes and widths", file=sys.stderr, flush=True)))
+    print(
+        deploy.write(progress=lambda done, of: print(f"{done} of {of} shapes and widths", file=sys.stderr, flush=True))
+    )
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ import pandas as pd
 import qtlib
 from qtlib import integer, paths, resources, simulate, synthesise, tools
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.deploy import hardware_choices
 from qtlib.emit import emit
 from qtlib.program import Program
 from qtlib.schedule import schedule
@@ -236,17 +237,19 @@ def design(size: Size) -> Iterator[Row]:
     tools.find("ghdl")
     tools.find("yosys")
     program, hardware = example(size.window, size.d_model, 8), HardwareConfig()
+    choices = list(hardware_choices(size.window))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         quick = {
-            "estimated": lambda: resources.estimate(program, hardware),
+            "estimated": lambda: [resources.estimate(program, choice) for choice in choices],
             "emitted": lambda: emit(program, hardware, folder),
         }
         found = timed(quick, size.repetitions)
         whole = timed({"synthesised": lambda: synthesise.synthesise(folder, cached=False)}, size.slow)["synthesised"]
     shape = f"n={size.window}, d={size.d_model}, 8 bit"
-    for action, seconds in found.items():
-        yield compared(f"{action}, {shape}", 1, "designs/s", seconds, "synthesis by GHDL and Yosys", whole)
+    for (action, seconds), count in zip(found.items(), (len(choices), 1), strict=True):
+        what = f"{action}, {shape}" + (f", {count} choices of hardware" if count > 1 else "")
+        yield compared(what, count, "designs/s", seconds, "synthesis by GHDL and Yosys", whole, 1 / count)
     yield Row(
         f"synthesised, {shape}", "measured", 1 / statistics.median(whole), "designs/s", 1 / max(whole), 1 / min(whole), len(whole),
         "synthesis by GHDL and Yosys", 1.0,

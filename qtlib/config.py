@@ -131,7 +131,9 @@ class QuantConfig:
     overrides: tuple[tuple[str, int], ...] = ()  # bits of single tensors, "0.hidden", and of weights, "0.hidden.weight"
     # learned: LSQ, a scale for each output channel of the weights; minmax: largest values, a scale for each layer.
     scheme: str = "learned"
-    narrowing: tuple[int, ...] = ()  # widths of the body that are trained before, one after the other: (8, 6), then ``bits``
+    narrowing: tuple[
+        int, ...
+    ] = ()  # widths of the body that are trained before, one after the other: (8, 6), then ``bits``
 
     def __post_init__(self) -> None:
         for name in ("bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits", "norm_bits"):

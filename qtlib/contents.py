@@ -59,7 +59,9 @@ def _parameters(i: Instruction, widths: dict[str, int]) -> list[int]:
     op = i.source
     if isinstance(op, Linear):
         extra = np.zeros_like(op.mult) if op.residual is None else op.residual_mult
-        triples = [(0, 0, 0) if row < 0 else (int(op.mult[row]), int(extra[row]), int(op.offset[row])) for row in i.rows]
+        triples = [
+            (0, 0, 0) if row < 0 else (int(op.mult[row]), int(extra[row]), int(op.offset[row])) for row in i.rows
+        ]
     elif isinstance(op, Head):
         triples = [(0, 0, 0 if row < 0 else int(op.offset[row])) for row in i.rows]
     else:
@@ -67,7 +69,9 @@ def _parameters(i: Instruction, widths: dict[str, int]) -> list[int]:
     extra_bits, offset_bits = widths["residual_mult_bits"], widths["offset_bits"]
     words = []
     for m, r, o in triples:
-        high, middle, low = (v & ((1 << widths[f"{name}_bits"]) - 1) for v, name in zip((m, r, o), ("mult", "residual_mult", "offset")))
+        high, middle, low = (
+            v & ((1 << widths[f"{name}_bits"]) - 1) for v, name in zip((m, r, o), ("mult", "residual_mult", "offset"))
+        )
         words.append((high << (extra_bits + offset_bits)) | (middle << offset_bits) | low)
     return words
 

@@ -75,13 +75,21 @@ def deployability(
     for done, (window, d_model, bits) in enumerate(grid, 1):
         programs = _programs(ModelConfig(window=window, d_model=d_model, features=FEATURES))
         keys = {"window": window, "features": FEATURES, "d_model": d_model, "bits": bits}
-        rows += [{"device": d, **keys, "freedom": f, **judge(programs, window, bits, d, f)} for d in devices for f in FREEDOMS]
+        rows += [
+            {"device": d, **keys, "freedom": f, **judge(programs, window, bits, d, f)}
+            for d in devices
+            for f in FREEDOMS
+        ]
         progress(done, len(grid))
     order = {name: place for place, name in enumerate(devices)}
-    return pd.DataFrame(rows).sort_values("device", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return pd.DataFrame(rows).sort_values(
+        "device", key=lambda names: names.map(order), kind="stable", ignore_index=True
+    )
 
 
-def judge(programs: Callable[[QuantConfig], Program], window: int, bits: int, name: str, freedom: str) -> dict[str, Any]:
+def judge(
+    programs: Callable[[QuantConfig], Program], window: int, bits: int, name: str, freedom: str
+) -> dict[str, Any]:
     """The best that a freedom allows on a device, as a row of `deployability` without its keys."""
     candidates = list(hardware_choices(window, device=name, **(IN_LUTS if freedom == "distributed" else {})))
     for quant in widths_of(bits, freedom):
@@ -132,4 +140,6 @@ def _nearest(program: Program, candidates: list[HardwareConfig]) -> tuple[Hardwa
 
 
 def _text(found: Estimate, name: str) -> str:
-    return ", ".join(f"{needed:,} of {there:,} {UNITS[kind]}" for kind, (needed, there) in exceeded(found, name).items())
+    return ", ".join(
+        f"{needed:,} of {there:,} {UNITS[kind]}" for kind, (needed, there) in exceeded(found, name).items()
+    )

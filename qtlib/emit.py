@@ -209,7 +209,9 @@ def _memories(plan: Schedule) -> list[Memory]:
         "positions": (held.positions, shape.lanes * widths["position_bits"]),
         "exponentials": (held.exponentials, widths["exponential_bits"]),
     }
-    return [Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in words_and_bits.items()]
+    return [
+        Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in words_and_bits.items()
+    ]
 
 
 def _packed_weights(plan: Schedule, weights: tuple[int, ...]) -> list[int]:

@@ -392,7 +392,9 @@ class QuantisedEncoder(nn.Module):
         self.config, self.quant = start.config, quant
         self.bits, self.weight_bits = widths(start.config, quant)
         self.position_scale = 1.0 / code_range(quant.input_bits).high  # sines reach 1
-        codes = rounded(sinusoidal_position(self.config.window, self.config.d_model).double() / self.position_scale).float()
+        codes = rounded(
+            sinusoidal_position(self.config.window, self.config.d_model).double() / self.position_scale
+        ).float()
         self.register_buffer("position", codes, persistent=False)  # [n, d]
         self._lay_out(list(fold(start) if isinstance(start, Encoder) else start.layers()))
         self._calibrate(start.trace(x) if isinstance(start, Encoder) else start.values(x))
@@ -733,7 +735,9 @@ class QuantisedEncoder(nn.Module):
         """Its linear layers in the order of execution, as a narrower model starts from them."""
         for w in self.wires:
             gain = None if w.residuals is None else self.residual_gain.detach()[w.residuals]
-            yield _Folded(w.y, w.x, self.weight[w.block].detach()[w.rows], self.bias.detach()[w.channels], w.residual, gain)
+            yield _Folded(
+                w.y, w.x, self.weight[w.block].detach()[w.rows], self.bias.detach()[w.channels], w.residual, gain
+            )
 
     @torch.no_grad()
     def values(self, x: Tensor) -> dict[str, Tensor]:

@@ -603,7 +603,9 @@ def _starts(instructions: Iterable[Instruction], shape: Shape) -> list[tuple[int
     # The window before this one may still be retiring: its last term came two clocks before the first fetch.
     last_capture = -2 + CAPTURE
     stream_slot = -1  # last slot that reads the residual stream
-    softmax = row = row_period = 0  # first address of a score; readable reciprocal of the first slice, clocks to the next
+    softmax = row = row_period = (
+        0  # first address of a score; readable reciprocal of the first slice, clocks to the next
+    )
     for i in instructions:
         period = max(i.inner, slots)
         first_sum = i.inner - 1 + CAPTURE  # from its first term to the slot of its first sum
@@ -662,9 +664,7 @@ def _clocks(instructions: Sequence[Instruction], shape: Shape) -> int:
     return _starts(instructions, shape)[-1][0] + last.steps * shape.groups * max(last.inner, shape.slots)
 
 
-def _constants(
-    instructions: list[Instruction], program: Program, shape: Shape
-) -> tuple[list[dict[str, int]], Words]:
+def _constants(instructions: list[Instruction], program: Program, shape: Shape) -> tuple[list[dict[str, int]], Words]:
     """Where the constants of every instruction begin, and how many words each memory of constants has."""
     softmax = [op for op in program.operations if isinstance(op, Softmax)]
     table_of = {op.x: index for index, op in enumerate(softmax)}  # scores -> table

@@ -111,7 +111,14 @@ def rows(file=FILE):
     if not file.exists():
         return []
     with open(file, newline="") as stream:
-        return [{k: int(v) if v.isdigit() else v for k, v in row.items()} for row in csv.DictReader(stream)]
+        table = csv.DictReader(stream)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"knowledge: {file} has the columns {table.fieldnames}, expected {', '.join(COLUMNS)}; restore it")
+        found = [{k: int(v) if v and v.isdigit() else v for k, v in row.items()} for row in table]
+    for line, row in enumerate(found, 2):
+        if bad := [name for name in COUNTS if not isinstance(row[name], int)]:
+            raise ValueError(f"knowledge: {file}, line {line}: {bad[0]}={row[bad[0]]!r} is not a count; restore the file or delete the line")
+    return found
 
 
 def designs(file=FILE):

@@ -51,6 +51,16 @@ def test_the_committed_estimates_are_those_of_today(compared):
     assert [{key: int(row[key]) for key in found} for row, found in zip(kept, compared.values(), strict=True)] == list(compared.values())
 
 
+def test_a_corrupted_table_of_counts_is_refused_with_its_line(tmp_path):
+    lines = knowledge.FILE.read_text().splitlines()[:3]
+    (tmp_path / "counts.csv").write_text("\n".join([*lines[:2], lines[2].rpartition(",")[0] + ",many"]))
+    with pytest.raises(ValueError, match="counts.csv, line 3: ramb18='many' is not a count; restore the file or delete the line"):
+        knowledge.rows(tmp_path / "counts.csv")
+    (tmp_path / "counts.csv").write_text(lines[1])
+    with pytest.raises(ValueError, match="counts.csv has the columns .*, expected tool, version, window"):
+        knowledge.rows(tmp_path / "counts.csv")
+
+
 def test_the_committed_counts_say_which_tool_made_them_and_cover_every_case():
     tools = {(row["tool"], row["version"]) for file in (knowledge.FILE, knowledge.HELD_OUT) for row in knowledge.rows(file)}
     assert tools == {("yosys", "Yosys 0.70")}

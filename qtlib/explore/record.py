@@ -130,7 +130,9 @@ def export(
     if outcomes.get(number, ("", ""))[0] != "complete":
         what = f"is {': '.join(filter(None, outcomes[number]))}" if number in found else "does not exist"
         legal = front(trials(study), objectives(study)).number.tolist()
-        raise ValueError(f"explore: trial {number} of {name!r} {what}; on the front are {', '.join(map(str, legal)) or 'none'}")
+        raise ValueError(
+            f"explore: trial {number} of {name!r} {what}; on the front are {', '.join(map(str, legal)) or 'none'}"
+        )
     job, recorded = read_job(study), found[number].user_attrs["ended"]["measured"]
     experiment, hardware = design(read_point(found[number], job), job.base, job.space)
     prepared = windows(experiment.data)
@@ -146,9 +148,20 @@ def export(
     emit(program, hardware, directory, stimuli(program, count), must_fit=True)
     programs.save(program, directory / "program.qtp")
     _write(directory / "estimate.json", _plain(estimate(program, hardware)))
-    chosen = {"study": name, "trial": number, "qtlib": __version__, "experiment": experiment.choices, "hardware": asdict(hardware)}
+    chosen = {
+        "study": name,
+        "trial": number,
+        "qtlib": __version__,
+        "experiment": experiment.choices,
+        "hardware": asdict(hardware),
+    }
     measured = {key: finished.metrics[key] for key in ("validation_rmse", "test_rmse")}
-    data = {"run_id": experiment.run_id, "unit": prepared.unit, "origin": prepared.origin, "sha256": prepared.series.sha256}
+    data = {
+        "run_id": experiment.run_id,
+        "unit": prepared.unit,
+        "origin": prepared.origin,
+        "sha256": prepared.series.sha256,
+    }
     _write(directory / "choices.json", chosen | data | {"evaluated": measured, "recorded": recorded})
     if verify:
         simulate(directory)

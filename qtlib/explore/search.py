@@ -46,10 +46,14 @@ def open_study(job: Job) -> optuna.Study:
     return study
 
 
-def _work(job: Job, index: int, ticket: Callable[[], bool], say: Callable[[str], None], report: Callable[[], None]) -> None:
+def _work(
+    job: Job, index: int, ticket: Callable[[], bool], say: Callable[[str], None], report: Callable[[], None]
+) -> None:
     """Run trials while there are tickets; ``report`` is called after each."""
     study = open_study(job)
-    fresh = np.random.SeedSequence([job.seed, index, len(study.get_trials(deepcopy=False))])  # or a resumed study repeats itself
+    fresh = np.random.SeedSequence(
+        [job.seed, index, len(study.get_trials(deepcopy=False))]
+    )  # or a resumed study repeats itself
     study.sampler = optuna.samplers.TPESampler(seed=int(fresh.generate_state(1)[0]))
     with reachable(job.storage):
         while finished(study) < job.trials and ticket():
@@ -81,7 +85,9 @@ def _supervise(job: Job, study: optuna.Study, workers: int, report: Callable[[],
     started = deaths = 0
     try:
         while alive or finished(study) < job.trials:
-            while len(alive) < min(workers, max(1, job.trials - finished(study))) and not (alive and tickets.get_value() == 0):
+            while len(alive) < min(workers, max(1, job.trials - finished(study))) and not (
+                alive and tickets.get_value() == 0
+            ):
                 if not alive and tickets.get_value() == 0:  # one was killed with its ticket
                     tickets.release()
                 alive.append(context.Process(target=_worker, args=(job, started, tickets, stop), daemon=True))
@@ -92,7 +98,9 @@ def _supervise(job: Job, study: optuna.Study, workers: int, report: Callable[[],
             for process in [p for p in alive if p.exitcode is not None]:
                 alive.remove(process)
                 if process.exitcode > 0:
-                    raise ChildProcessError(f"explore: a worker ended with exit status {process.exitcode}; its traceback is above")
+                    raise ChildProcessError(
+                        f"explore: a worker ended with exit status {process.exitcode}; its traceback is above"
+                    )
                 if process.exitcode < 0:
                     deaths += 1
                     for _ in reap(study):
@@ -150,7 +158,9 @@ def run(
     check_range("explore", "trials", trials, 1, 1_000_000)
     check_range("explore", "workers", workers, 1, 256)
     if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"explore: name={name!r} must be letters, digits, '-', '_' and '.', because files are named by it")
+        raise ValueError(
+            f"explore: name={name!r} must be letters, digits, '-', '_' and '.', because files are named by it"
+        )
     if not hopeless > 0:
         raise ValueError(f"explore: hopeless={hopeless} must be above 0")
     objectives = ("validation_rmse", OBJECTIVES[objective], *(["lut"] if lut else []))

@@ -45,7 +45,9 @@ class Space:
     softmax_bits: tuple[int, ...] = (4, 6, 8)
     input_bits: tuple[int, ...] = (6, 8)
     head_bits: tuple[int, ...] = (4, 6, 8)
-    tensors: Mapping[str, Sequence[int]] | tuple[tuple[str, tuple[int, ...]], ...] = ()  # of single ones, by `quantise.widths`
+    tensors: (
+        Mapping[str, Sequence[int]] | tuple[tuple[str, tuple[int, ...]], ...]
+    ) = ()  # of single ones, by `quantise.widths`
     groups: tuple[int, ...] = (1, 2, 3, 4)  # of tokens that share the lanes: lanes = ceil(window / groups)
     unroll: tuple[int, ...] = (1, 2)
     multiplier: tuple[str, ...] = MULTIPLIERS
@@ -58,20 +60,29 @@ class Space:
 
     def __post_init__(self) -> None:
         numbers = {"window": (2, 256), "d_model": (1, 512), "groups": (1, 256), "unroll": (1, 1024)}
-        numbers |= {f"{kind}_bits": (BITS[0], BITS[-1]) for kind in ("activation", "weight", "softmax", "input", "head")}
-        words = {"multiplier": MULTIPLIERS, **dict.fromkeys(("activations", "weights", "parameters", "tables"), MEMORY_TYPES)}
+        numbers |= {
+            f"{kind}_bits": (BITS[0], BITS[-1]) for kind in ("activation", "weight", "softmax", "input", "head")
+        }
+        words = {
+            "multiplier": MULTIPLIERS,
+            **dict.fromkeys(("activations", "weights", "parameters", "tables"), MEMORY_TYPES),
+        }
         for name, limits in numbers.items():
             object.__setattr__(self, name, _numbers(name, getattr(self, name), *limits))
         for name, legal in words.items():
             object.__setattr__(self, name, _options(name, getattr(self, name)))
             for value in getattr(self, name):
                 check_choice("space", name, value, legal)
-        tensors = {name: _numbers(f"tensors[{name!r}]", bits, BITS[0], BITS[-1]) for name, bits in dict(self.tensors).items()}
+        tensors = {
+            name: _numbers(f"tensors[{name!r}]", bits, BITS[0], BITS[-1]) for name, bits in dict(self.tensors).items()
+        }
         object.__setattr__(self, "tensors", tuple(sorted(tensors.items())))
         device(self.device)
         HardwareConfig(clock_mhz=self.clock_mhz)
         if self.groups[0] > self.window[-1]:
-            raise ValueError(f"space: groups={self.groups[0]} is more than the {self.window[-1]} tokens of the longest window")
+            raise ValueError(
+                f"space: groups={self.groups[0]} is more than the {self.window[-1]} tokens of the longest window"
+            )
         lanes = sorted({-(-n // g) for n in self.window for g in self.groups})
         for unroll in self.unroll:
             if all(n % unroll for n in lanes):
@@ -94,7 +105,9 @@ class Space:
         for d_model in self.d_model:
             replace(base.model, d_model=d_model)
         own = dict(self.tensors)
-        codes, layers = widths(base.model, QuantConfig(overrides=tuple((n, b[0]) for n, b in own.items() if n != SOFTMAX)))
+        codes, layers = widths(
+            base.model, QuantConfig(overrides=tuple((n, b[0]) for n, b in own.items() if n != SOFTMAX))
+        )
         found = {name: self.input_bits if name == "input" else self.activation_bits for name in codes}
         found |= {SOFTMAX: self.softmax_bits}
         found |= {f"{name}.weight": self.head_bits if name == "forecast" else self.weight_bits for name in layers}
@@ -167,10 +180,19 @@ def anchors(space: Space, base: Experiment) -> list[dict[str, Any]]:
     choices, found = space.choices(base), []
     for bits in (8, 6, 4):
         codes, layers = widths(base.model, QuantConfig(bits=bits))
-        wanted = {"window": base.data.window, "d_model": base.model.d_model, "groups": 1, "unroll": 1, SOFTMAX: bits, **codes}
+        wanted = {
+            "window": base.data.window,
+            "d_model": base.model.d_model,
+            "groups": 1,
+            "unroll": 1,
+            SOFTMAX: bits,
+            **codes,
+        }
         wanted |= {f"{name}.weight": width for name, width in layers.items()}
         found.append({name: _nearest(options, wanted.get(name, "auto")) for name, options in choices.items()})
-    cheapest = {name: _nearest(options, "auto" if isinstance(options[0], str) else 0) for name, options in choices.items()}
+    cheapest = {
+        name: _nearest(options, "auto" if isinstance(options[0], str) else 0) for name, options in choices.items()
+    }
     found.append(cheapest | {"groups": space.groups[-1]})
     return [point for place, point in enumerate(found) if point not in found[:place]]
 

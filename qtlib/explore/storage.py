@@ -99,7 +99,9 @@ def open_storage(storage: str, *, create: bool = True) -> optuna.storages.BaseSt
             file.parent.mkdir(parents=True, exist_ok=True)
             open(file, "ab").close()
         except OSError as error:
-            raise type(error)(f"explore: {file} cannot be written ({error.strerror}); name another --storage") from error
+            raise type(error)(
+                f"explore: {file} cannot be written ({error.strerror}); name another --storage"
+            ) from error
     if kind == "journal":
         _cut(file)
         try:
@@ -208,7 +210,10 @@ def outcome(trial: FrozenTrial) -> tuple[str, str]:
     host, pid, _ = trial.user_attrs.get("owner", ("unknown", "unknown", None))
     why = "interrupted" if trial.user_attrs.get("interrupted") else f"worker {pid} on {host} was killed"
     again = trial.user_attrs.get("attempt", 1) < ATTEMPTS
-    return "failed", f"{why}; {'its parameters were enqueued again' if again else f'given up after {ATTEMPTS} attempts'}"
+    return (
+        "failed",
+        f"{why}; {'its parameters were enqueued again' if again else f'given up after {ATTEMPTS} attempts'}",
+    )
 
 
 def finished(study: optuna.Study) -> int:

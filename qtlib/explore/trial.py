@@ -49,7 +49,9 @@ class Job(NamedTuple):
         """What a study is known by; the window and the d_model of ``base`` itself are no part of it."""
         first = {"window": self.space.window[0]}
         base = replace(
-            self.base, data=replace(self.base.data, **first), model=replace(self.base.model, **first, d_model=self.space.d_model[0])
+            self.base,
+            data=replace(self.base.data, **first),
+            model=replace(self.base.model, **first, d_model=self.space.d_model[0]),
         )
         return {
             "version": __version__,
