@@ -25,7 +25,6 @@ import pandas as pd
 import qtlib
 from qtlib import integer, paths, resources, simulate, synthesise, tools
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
-from qtlib.deploy import hardware_choices
 from qtlib.emit import emit
 from qtlib.program import Program
 from qtlib.schedule import schedule
@@ -234,6 +233,8 @@ def _simulated(tool: str, size: Size, windows: int, own: list[float], program: P
 
 def design(size: Size) -> Iterator[Row]:
     """Designs per second that are estimated and emitted, against synthesis of the same design."""
+    from qtlib.deploy import hardware_choices
+
     tools.find("ghdl")
     tools.find("yosys")
     program, hardware = example(size.window, size.d_model, 8), HardwareConfig()
