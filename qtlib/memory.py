@@ -44,7 +44,11 @@ class Memory(NamedTuple):
     fill: float = 1.33  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
 
 
-WEIGHT_FILL = {2: 1.9, 3: 1.45}  # wider weights: as any ROM
+def _weight_fill(plan: Schedule) -> float:
+    """LUTs of each bit of 64 weights: those of a layer narrower than the widest repeat their sign, which is worth half a bit."""
+    sizes = [(i.steps * i.inner, i.source.weight_bits) for i in plan.instructions if isinstance(i.source, Linear)]
+    mean, widest = sum(size * bits for size, bits in sizes) / sum(size for size, _ in sizes), plan.widths["weight_bits"]
+    return {2: 1.8, 3: 1.45}.get(widest, Memory._field_defaults["fill"]) * (1 + mean / widest) / 2
 
 
 def stores(plan: Schedule) -> dict[str, list[Memory]]:
@@ -87,7 +91,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
                 1,
                 True,
                 "block" if k < plan.block_segments else h.memory_type("weight"),
-                fill=WEIGHT_FILL.get(w["weight_bits"], Memory._field_defaults["fill"]),
+                fill=_weight_fill(plan),
             )
             for k, words in enumerate(plan.weight_segments or (plan.weight_words,))
         ],
@@ -167,7 +171,7 @@ def distributed(depth: int, width: int, single: bool = False) -> tuple[float, Re
         luts = 4 * deep * wide
         # Several blocks in depth: a multiplexer for each bit that is read, a decoder for the writes.
         extra = (width * read_mux(deep) + 1.5 * deep) if deep > 1 else 0
-        cost = deep * (wide + 7 * width / bits) + (width * mux(deep) + deep if deep > 1 else 0)
+        cost = deep * (wide + 7 * width / bits) + 0.5 * (deep - 1) * (width + 1)
         options.append((cost, Resources(lut=luts + extra, lut_memory=luts, ff=width)))
     return min(options)
 
