@@ -28,7 +28,9 @@ from qtlib.schedule import legal_lanes, schedule
 FILE = paths.ROOT / "data" / "knowledge.csv"
 HELD_OUT = paths.ROOT / "data" / "held_out.csv"
 ESTIMATES = paths.ROOT / "data" / "estimates.csv"
-FITTED_DRAWS, HELD_OUT_DRAWS = range(1000, 1020), range(2000, 2040)
+FITTED_DRAWS = range(1000, 1020)
+# Yosys does not map the 100,000 words of draw 2019 within the 15 minutes that it is given.
+HELD_OUT_DRAWS = (*range(2000, 2019), *range(2020, 2041))
 LANES, CONSTANT_BITS = 36, 150_000  # of a drawn design at most: multipliers, and weights in LUTs
 COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
 KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory", "norm")
