@@ -393,7 +393,7 @@ def start(base, epochs, **call):
 def wait_for_a_running_trial(name):
     for _ in range(600):
         running = [t for t in explore.load(name).get_trials(deepcopy=False) if "owner" in t.user_attrs]
-        running = [t for t in running if not t.state.is_finished() and t.params]
+        running = [t for t in running if not t.state.is_finished() and "groups" in t.params]  # its last choice is made
         if running:
             return running[0]
         time.sleep(0.05)
