@@ -59,7 +59,7 @@ def test_every_hardware_choice_is_legal():
 
 
 def test_a_device_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="hardware: device='xc7s16' is not one of .*; did you mean 'xc7s15'"):
+    with pytest.raises(ValueError, match="hardware: device='xc7s16' is not one of xc7s6, xc7s15, "):
         deploy.deployability(["xc7s16"])
 
 
@@ -76,6 +76,6 @@ def test_where_nothing_fits_the_nearest_design_is_shown(monkeypatch):
     row = found.set_index("freedom").loc["distributed"]
     assert not row.fits and "LUTs" in row.exceeds and isinstance(found, pd.DataFrame)
     shape = ModelConfig(window=6, d_model=64, features=deploy.FEATURES)
-    own = {key: getattr(row, key) for key in ("lanes", "unroll", "requantisers", "multiplier")}
+    own = {key: int(getattr(row, key)) for key in ("lanes", "unroll", "requantisers")} | {"multiplier": row.multiplier}
     numbers = estimate(example(shape, QuantConfig(bits=8)), HardwareConfig(device="xc7s6", **deploy.IN_LUTS, **own))
     assert {kind: round(getattr(numbers.total, kind)) for kind in UNITS} == {kind: row[kind] for kind in UNITS}
