@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +34,8 @@ SMALL = explore.Space(
     groups=[1, 2], unroll=[1], **FIXED,
 )  # fmt: skip
 SHORT = TrainConfig(epochs=1, qat_epochs=1, batch=64)
-POSTGRES = sorted(path for path in (shutil.which("initdb"), "/usr/lib/postgresql/15/bin/initdb") if path and os.path.exists(path))
+# Debian and Ubuntu keep the server out of PATH, each version in a folder of its own.
+POSTGRES = [*sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb"))), *filter(None, [shutil.which("initdb")])]
 
 ANOTHER_PROCESS = """
 import json, sys
