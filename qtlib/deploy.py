@@ -18,13 +18,13 @@ from typing import Any
 
 import pandas as pd
 
-from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.devices import device
 from qtlib.lower import example
 from qtlib.paths import ROOT, write_atomic
 from qtlib.program import Program
 from qtlib.resources import UNITS, Estimate, estimate, exceeded, fastest
-from qtlib.schedule import choose_shape, legal_lanes
+from qtlib.schedule import choose_shape, legal_lanes, legal_unrolls
 
 FILE = ROOT / "data" / "deployability.csv"
 DEVICES = ("xc7s15", "xc7s6")
@@ -32,14 +32,14 @@ FEATURES = 7  # of the input, as in data/shapes.csv
 WINDOWS, WIDTHS, BITS = (6, 12, 24), (8, 16, 32, 64), (8, 6, 4)
 FREEDOMS = ("distributed", "selectable", "mixed")
 LARGEST_UNROLL = 6
-IN_LUTS = dict.fromkeys(("activations", "weights", "parameters", "tables"), "distributed")
+IN_LUTS = dict.fromkeys(STORES.values(), "distributed")
 
 
 def hardware_choices(window: int, **fixed: Any) -> Iterator[HardwareConfig]:
     """Every lanes, unroll and multiplier type that is legal for a window."""
     for lanes, multiplier in itertools.product(legal_lanes(window), ("auto", "lut")):
-        for unroll in range(1, min(lanes, LARGEST_UNROLL) + 1):
-            if lanes % unroll == 0:
+        for unroll in legal_unrolls(lanes):
+            if unroll <= LARGEST_UNROLL:
                 yield HardwareConfig(lanes=lanes, unroll=unroll, multiplier=multiplier, **fixed)
 
 

@@ -287,6 +287,12 @@ class Program:
         return self.tensors[self.operations[0].x]
 
     @property
+    def mean_weight_bits(self) -> float:
+        """Bits of a weight on average, those of the head included."""
+        layers = [(op.weight.size, op.weight_bits) for op in self.operations if isinstance(op, (Linear, Head))]
+        return sum(size * bits for size, bits in layers) / sum(size for size, _ in layers)
+
+    @property
     def output(self) -> Tensor:
         """What the host receives, [outputs] wide results."""
         return self.tensors[self.operations[-1].y]

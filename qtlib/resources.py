@@ -17,7 +17,7 @@ from qtlib.config import MULTIPLIERS, STORES, HardwareConfig
 from qtlib.devices import DEVICES, device
 from qtlib.memory import Resources, allocate, mapped, mux, stores
 from qtlib.program import Program
-from qtlib.schedule import Schedule, legal_lanes, norm_widths, schedule
+from qtlib.schedule import Schedule, legal_lanes, legal_unrolls, norm_widths, schedule
 
 BAND = {"lut": 0.10, "ff": 0.08}  # of a whole design, relative; on every row of data/held_out.csv
 
@@ -137,7 +137,7 @@ def _alternatives(program: Program, hardware: HardwareConfig) -> tuple[list[list
     window = program.input.shape[0]
     lanes = window if hardware.lanes is None else hardware.lanes
     dial = [
-        (n, u) for n in legal_lanes(window) for u in range(1, n + 1) if n % u == 0 and n * u < lanes * hardware.unroll
+        (n, u) for n in legal_lanes(window) for u in legal_unrolls(n) if n * u < lanes * hardware.unroll
     ]
     choices = (hardware.multiplier, *MULTIPLIERS)
     same = [replace(hardware, **{**free, "multiplier": multiplier}) for multiplier in choices]
@@ -218,7 +218,6 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             * plan.operands
             * sum(min(w["x_bits"], w["product_bits"] - row) for row in range(w["w_bits"])),
             "operand bits": soft_macs * plan.operands * (w["x_bits"] + w["w_bits"]),
-            "packing bits": dsp_macs * max(0, plan.operands - 2) * w["packed_bits"],
         },
         "capture": {
             "held bits": unroll * lanes * w["acc_bits"],
@@ -226,7 +225,6 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             "moved bits": (unroll * lanes - requantisers) * w["acc_bits"],
         },
         "operands": {
-            "lane bits": lanes * w["x_bits"] * mux(2 + unroll),
             "lane inputs": lanes * w["x_bits"] * (2 + unroll),
             "word bits": lanes * (w["input_bits"] + w["exponential_bits"] + unroll * w["activation_bits"]),
             "code bits": unroll * -(-lanes * unroll // 4) * w["key_bits"],  # one of four, registered
@@ -234,7 +232,6 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             "address bits": activation + broadcast + weight,
             "grouped outputs": unroll * grouped,
             "normed outputs": unroll * normed,
-            "places": (plan.weight_pack - 1) * unroll * w["weight_bits"],
             "one": 1,
         },
         "requantisers": {

@@ -83,6 +83,11 @@ def legal_lanes(window: int) -> list[int]:
     return sorted({-(-window // groups) for groups in range(1, window + 1)})
 
 
+def legal_unrolls(lanes: int) -> list[int]:
+    """Numbers of outputs computed at once, and of requantisers: what divides the lanes."""
+    return [n for n in range(1, lanes + 1) if lanes % n == 0]
+
+
 def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
     """Lanes, unroll and requantisers of a design.
 
@@ -94,7 +99,7 @@ def choose_shape(program: Program, hardware: HardwareConfig) -> Shape:
     legal = legal_lanes(window)
     if lanes not in legal:
         raise ValueError(f"schedule: lanes={lanes} do not fold a window of {window}; legal: {_listed(legal)}")
-    divisors = [n for n in range(1, lanes + 1) if lanes % n == 0]
+    divisors = legal_unrolls(lanes)
     if hardware.unroll not in divisors:
         raise ValueError(
             f"schedule: unroll={hardware.unroll} does not divide lanes={lanes}; legal: {_listed(divisors)}"

@@ -52,6 +52,9 @@ PROFILES = {"quick": {"epochs": 30, "qat_epochs": 30}, "paper": {"epochs": 80, "
 STEPS = {"quick": 4_000, "paper": 12_000}  # at most, float and quantised each: fewer epochs of a long series
 
 
+Progress = Callable[[int, int, float], None]  # epoch, of how many, validation error
+
+
 class Run(NamedTuple):
     """A finished run; errors are in the data's unit."""
 
@@ -84,7 +87,7 @@ def make_experiment(
     )
 
 
-def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str], None] | None = None) -> Run:
+def train(experiment: Experiment, prepared: Prepared, *, progress: Progress | None = None) -> Run:
     """Train a model, or read it back when this experiment has been run.
 
     A quantised experiment starts from the float run of the same data, shape and training, or from the next wider step of its
@@ -93,7 +96,7 @@ def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str
     Args:
         experiment: what to run.
         prepared: its windows, ``qtlib.data.prepare(experiment.data)``.
-        progress: receives one line per epoch.
+        progress: receives every epoch, of how many, and its validation error.
 
     Raises:
         ValueError: the windows are not those of the experiment, or the kept run is of another configuration or data.
@@ -105,7 +108,7 @@ def train(experiment: Experiment, prepared: Prepared, *, progress: Callable[[str
     if not folder.exists():
         with one_thread():
             run = _train_quantised if experiment.quant else _train_float
-            _keep(run(experiment, prepared, progress or (lambda line: None)), prepared, folder)
+            _keep(run(experiment, prepared, progress or (lambda epoch, epochs, rmse: None)), prepared, folder)
     return _read(experiment, prepared, folder)
 
 
@@ -186,7 +189,7 @@ def metadata(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _train_float(experiment: Experiment, prepared: Prepared, say: Callable[[str], None]) -> Run:
+def _train_float(experiment: Experiment, prepared: Prepared, say: Progress) -> Run:
     config = experiment.train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -199,7 +202,7 @@ def _train_float(experiment: Experiment, prepared: Prepared, say: Callable[[str]
     return _finish(Run(experiment, history, model, None, {}), prepared)
 
 
-def _train_quantised(experiment: Experiment, prepared: Prepared, say: Callable[[str], None]) -> Run:
+def _train_quantised(experiment: Experiment, prepared: Prepared, say: Progress) -> Run:
     config = experiment.train
     model = calibrated(experiment, train(experiment.start, prepared, progress=say).model, prepared)
 
@@ -217,7 +220,7 @@ def _fit(
     epochs: int,
     learning_rate: float,
     validate: Callable[[], float],
-    say: Callable[[str], None],
+    say: Progress,
     *,
     warm_up: float = 0.0,
 ) -> pd.DataFrame:
@@ -243,7 +246,7 @@ def _fit(
             schedule.step()
         found = validate()
         history.append((epoch, float(np.mean(losses)), found))
-        say(f"epoch {epoch}/{epochs}: validation rmse {found:.4g}")
+        say(epoch, epochs, found)
         if found < best:
             best, best_state = found, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)

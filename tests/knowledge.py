@@ -152,26 +152,37 @@ def estimates():
 
 
 def fit():
-    """Coefficients of every quantity: least squares of relative errors, none below 0."""
-    plans = {key: allocate(schedule(*case(*key))) for key in designs()}
-    names = list(dict.fromkeys(name for plan in plans.values() for name in resources.quantities(plan)))
-    for name in names:
-        print(f'    "{name}": (')
-        for kind in ("lut", "ff"):
+    """Coefficients of every quantity, as `resources.COEFFICIENTS`: least squares of relative errors, none below 0."""
+    measured = designs()
+    plans = {key: allocate(schedule(*case(*key))) for key in measured}
+    sizes_of = {key: resources.quantities(plan) for key, plan in plans.items()}
+    memories_of = {key: resources.memories(plan) for key, plan in plans.items()}
+    found = {}
+    names = {name: list(sizes) for of in sizes_of.values() for name, sizes in of.items()}
+    for name, quantities in names.items():
+        pair = []
+        for kinds in (("lut_logic", "lut_memory"), ("ff",)):
             sizes, wanted = [], []
-            for key, plan in plans.items():
-                if name not in resources.quantities(plan):  # a design without LayerNorm
+            for key, counts in measured.items():
+                if name not in sizes_of[key]:  # a design without LayerNorm
                     continue
-                measured = designs()[key]
-                memory = resources.memories(plan).get(name, resources.Resources())
-                row = measured.get(name, dict.fromkeys(COUNTS, 0))
-                value = row["ff"] - memory.ff if kind == "ff" else row["lut_logic"] + row["lut_memory"] - memory.lut
-                whole = sum(r["ff"] if kind == "ff" else r["lut_logic"] + r["lut_memory"] for r in measured.values())
-                quantities = resources.quantities(plan)[name]
-                sizes.append([size / whole for size in quantities.values()])
+                memory = memories_of[key].get(name, resources.Resources())
+                value = sum(counts.get(name, dict.fromkeys(COUNTS, 0))[kind] for kind in kinds)
+                value -= memory.ff if kinds == ("ff",) else memory.lut
+                whole = sum(row[kind] for row in counts.values() for kind in kinds)
+                sizes.append([size / whole for size in sizes_of[key][name].values()])
                 wanted.append(max(0, value) / whole)
-            found = nonnegative(np.array(sizes, float), np.array(wanted, float))
-            chosen = {q: float(f"{c:.3g}") for q, c in zip(quantities, found, strict=True) if c > 1e-6}
+            chosen = nonnegative(np.array(sizes, float), np.array(wanted, float))
+            pair.append({q: float(f"{c:.3g}") for q, c in zip(quantities, chosen, strict=True) if c > 1e-6})
+        found[name] = tuple(pair)
+    return found
+
+
+def printed(coefficients):
+    """Coefficients as they stand in qtlib/resources.py."""
+    for name, pair in coefficients.items():
+        print(f'    "{name}": (')
+        for chosen in pair:
             print(f"        {chosen},".replace("'", '"'))
         print("    ),")
 
@@ -191,7 +202,7 @@ def nonnegative(a, b):
 
 def main():
     if sys.argv[1:]:
-        return {"fit": fit, "estimates": estimates}[sys.argv[1]]()
+        return {"fit": lambda: printed(fit()), "estimates": estimates}[sys.argv[1]]()
     for file, cases, draws in ((FILE, CASES, FITTED_DRAWS), (HELD_OUT, (), HELD_OUT_DRAWS)):
         known = rows(file)
         for words in (*cases, *map(draw, draws)):

@@ -45,6 +45,10 @@ def test_designs_that_the_fit_has_not_seen_are_estimated_well_on_the_mean(compar
         assert sum(abs(row[f"{kind}_estimated"] / row[f"{kind}_counted"] - 1) for row in rows) / len(rows) <= limit
 
 
+def test_the_coefficients_are_those_of_the_fit():
+    assert knowledge.fit() == COEFFICIENTS
+
+
 def test_the_committed_estimates_are_those_of_today(compared):
     with open(knowledge.ESTIMATES, newline="") as stream:
         kept = list(csv.DictReader(stream))

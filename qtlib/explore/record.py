@@ -23,7 +23,7 @@ from qtlib.resources import Estimate, estimate
 from qtlib.simulate import simulate, stimuli
 from qtlib.study import windows
 from qtlib.synthesise import synthesise as map_design
-from qtlib.train import train
+from qtlib.train import Progress, train
 
 MEASURED = {  # columns of a table: whole number, real number or text
     "mean_weight_bits": float, "validation_rmse": float, "clocks": int, "interval": int, "energy_low_uj": float,
@@ -107,7 +107,7 @@ def export(
     count: int = 8,
     verify: bool = False,
     synthesise: bool = False,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write one complete trial as a design: program, VHDL with testbench and vectors, choices and estimate as JSON.
 

@@ -20,7 +20,7 @@ from qtlib.explore.storage import compare, default_storage, finished, open_stora
 from qtlib.explore.trial import HOPELESS, Job, evaluate, float_start, read_point, untrained
 from qtlib.resources import check_fit
 from qtlib.study import windows
-from qtlib.train import one_thread
+from qtlib.train import Progress, one_thread
 
 DEATHS = 5  # of workers, one after the other, without a trial finished in between
 OBJECTIVES = {"latency": "clocks", "energy": "energy_high_uj"}  # the energy is a published power times the latency
@@ -47,7 +47,7 @@ def open_study(job: Job) -> optuna.Study:
 
 
 def _work(
-    job: Job, index: int, ticket: Callable[[], bool], say: Callable[[str], None], report: Callable[[], None]
+    job: Job, index: int, ticket: Callable[[], bool], say: Progress, report: Callable[[], None]
 ) -> None:
     """Run trials while there are tickets; ``report`` is called after each."""
     study = open_study(job)
@@ -65,7 +65,7 @@ def _worker(job: Job, index: int, tickets: Any, stop: Any) -> None:
     """A process of a study; it ends between two epochs when it is told to, or when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says stop
 
-    def beat(line: str = "") -> None:
+    def beat(*epoch: float) -> None:
         if stop.is_set() or not multiprocessing.parent_process().is_alive():
             raise KeyboardInterrupt
 
@@ -178,7 +178,7 @@ def run(
 
     try:
         if workers == 1:
-            _work(job, 0, lambda: True, lambda line: None, report)
+            _work(job, 0, lambda: True, lambda *epoch: None, report)
         else:
             with reachable(job.storage):
                 _supervise(job, study, workers, report)
@@ -211,7 +211,7 @@ def _check_something_fits(study: optuna.Study, job: Job) -> None:
     with contextlib.suppress(OverflowError):
         prepared = windows(experiment.data)
         try:
-            check_fit(untrained(experiment, float_start(experiment, prepared, lambda line: None), prepared), hardware)
+            check_fit(untrained(experiment, float_start(experiment, prepared, lambda *epoch: None), prepared), hardware)
         except ValueError as error:
             why = str(error)
     raise ValueError(

@@ -23,7 +23,7 @@ from qtlib.lower import lower
 from qtlib.program import Program
 from qtlib.resources import UNITS, estimate, exceeded
 from qtlib.study import windows
-from qtlib.train import PROCEDURE, Run, calibrated, one_thread, run_folder, train
+from qtlib.train import PROCEDURE, Progress, Run, calibrated, one_thread, run_folder, train
 
 # Times the naive error, or that of the float model if it is larger, on validation after the first epoch. Of 27 programs of the PeMS
 # station that were trained on, every one that ended below the naive error was below 1.13 times there, and the one above 1.3 ended
@@ -102,7 +102,7 @@ def naive(prepared: Prepared) -> float:
     return errors(guess, prepared.truth(held)).rmse
 
 
-def float_start(experiment: Experiment, prepared: Prepared, say: Callable[[str], None]) -> Run:
+def float_start(experiment: Experiment, prepared: Prepared, say: Progress) -> Run:
     """The float run that an experiment starts from; one process trains it, the others wait for it."""
     start = replace(experiment, quant=None)
     folder = run_folder(start, prepared)
@@ -128,8 +128,7 @@ def _estimated(program: Program, hardware: HardwareConfig, record: dict[str, Any
     except (ValueError, OverflowError) as error:
         raise Infeasible(str(error), ILLEGAL) from error
     energy = energy_mj(found.clocks, hardware.clock_mhz)
-    layers = [(op.weight.size, op.weight_bits) for op in program.operations if hasattr(op, "weight")]
-    record |= {"mean_weight_bits": sum(size * bits for size, bits in layers) / sum(size for size, _ in layers)}
+    record |= {"mean_weight_bits": program.mean_weight_bits}
     record |= {"clocks": found.clocks, "interval": found.interval}
     record |= {"energy_low_uj": 1e3 * energy.low, "energy_high_uj": 1e3 * energy.high}
     record |= {name: round(getattr(found.total, name)) for name in UNITS}
@@ -141,14 +140,14 @@ def _estimated(program: Program, hardware: HardwareConfig, record: dict[str, Any
 
 
 def measure(
-    point: Mapping[str, Any], job: Job, record: dict[str, Any], say: Callable[[str], None] = lambda line: None
+    point: Mapping[str, Any], job: Job, record: dict[str, Any], say: Progress = lambda epoch, epochs, rmse: None
 ) -> None:
     """Evaluate one point of a space into ``record``, whose keys are those of `MEASURED`; all of validation, none of test.
 
     Args:
         point: a value for every dimension of the space.
         record: filled as far as the evaluation comes.
-        say: receives a line per epoch.
+        say: as the progress of `qtlib.train.train`.
 
     Raises:
         Infeasible: the engine or the device cannot have it.
@@ -170,10 +169,10 @@ def measure(
                     f"{job.hopeless:g} times the larger of the naive and the float error"
                 )
 
-        def watch(line: str) -> None:
-            say(line)
-            if line.startswith("epoch 1/"):
-                check(float(line.rpartition(" ")[2]))
+        def watch(epoch: int, epochs: int, rmse: float) -> None:
+            say(epoch, epochs, rmse)
+            if epoch == 1:
+                check(rmse)
 
         run = train(experiment, prepared, progress=watch)
     except OverflowError as error:  # a tensor of the quantised model does not fit the engine's widths
@@ -189,7 +188,7 @@ def read_point(trial: FrozenTrial, job: Job) -> dict[str, Any]:
     return {name: trial.params.get(name) if len(found) > 1 else found[0] for name, found in options.items()}
 
 
-def evaluate(trial: Trial, job: Job, say: Callable[[str], None]) -> tuple[float, ...]:
+def evaluate(trial: Trial, job: Job, say: Progress) -> tuple[float, ...]:
     """The objective; how a trial ended is written down before Optuna is told.
 
     A point that has ended before is pruned: everything is reproducible, and the sampler is to look elsewhere.
