@@ -11,7 +11,7 @@ from qtlib.schedule import Instruction, Schedule
 
 
 class Contents(NamedTuple):
-    """Words of each memory, `Schedule.words` of them; of weights before several go into one memory word."""
+    """Words of each memory."""
 
     weights: tuple[int, ...]
     head_weights: tuple[int, ...]
@@ -28,7 +28,7 @@ def contents(plan: Schedule) -> Contents:
     softmax = [op for op in plan.program.operations if isinstance(op, Softmax)]
     entries = max(len(op.table) for op in softmax)
     return Contents(
-        weights=tuple(word for i in linears for word in _weights(plan, i, widths["weight_bits"])),
+        weights=tuple(word for i in linears for word in _memory_words(plan, i)),
         head_weights=tuple(word for i in heads for word in _weights(plan, i, widths["head_bits"])),
         parameters=tuple(word for i in plan.instructions for word in _parameters(i, widths)),
         positions=tuple(word for i in linears if i.residual == "position" for word in _positions(plan, i)),
@@ -46,6 +46,14 @@ def _weights(plan: Schedule, i: Instruction, bits: int) -> list[int]:
     unroll, matrix = plan.shape.unroll, _pick(i.source.weight, i.rows, i.columns)  # [out, in]
     steps = (matrix[step * unroll : (step + 1) * unroll].T.tolist() for step in range(i.steps))
     return [pack(word, bits) for step in steps for word in step]
+
+
+def _memory_words(plan: Schedule, i: Instruction) -> list[int]:
+    """Weights in the places of their layer; each layer begins a memory word, and places behind its last weight are 0."""
+    places = plan.weight_places[i.first_place : i.last_place + 1]
+    words = _weights(plan, i, places[0].bits)
+    parts = (words[first : first + len(places)] for first in range(0, len(words), len(places)))
+    return [sum(word << place.low for word, place in zip(part, places, strict=False)) for part in parts]
 
 
 def _pick(weight: Codes, rows: tuple[int, ...], columns: tuple[int, ...]) -> Codes:

@@ -139,7 +139,7 @@ def describe(plan: Schedule) -> dict[str, Any]:
         "operands": plan.operands,
         "dsp_macs": plan.dsp_macs,
         "weight_store": {
-            "pack": plan.weight_pack,
+            "places": [place._asdict() for place in plan.weight_places],
             "segments": list(plan.weight_segments or (plan.weight_words,)),
             "block_segments": plan.block_segments,
         },
@@ -164,7 +164,7 @@ def _constants(plan: Schedule) -> list[Constant]:
         **plan.widths,
         "activation_depth": plan.activation_depth,
         "broadcast_depth": plan.broadcast_depth,
-        "weight_pack": plan.weight_pack,
+        "weight_word_bits": plan.weight_word_bits,
         "address_width": deepest.bit_length(),
         "count_width": max(max(i.period, i.steps, i.hold) for i in plan.instructions).bit_length(),
         "latency": plan.latency,
@@ -172,6 +172,7 @@ def _constants(plan: Schedule) -> list[Constant]:
     }
     lists = {"shifts": plan.shifts, "residual_shifts": plan.residual_shifts, "widths": plan.code_widths}
     lists["weight_segments"] = plan.weight_segments or (plan.weight_words,)
+    lists |= {f"place_{name}": column for name, column in zip(("lows", "bits"), zip(*plan.weight_places), strict=True)}
     styles = {f"{store}_memory": hardware.memory_type(store) for store in STORES}
     return [
         *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
@@ -203,7 +204,7 @@ def _norm_constants(plan: Schedule) -> list[Constant]:
 def _memories(plan: Schedule) -> list[Memory]:
     widths, shape, held = plan.widths, plan.shape, contents(plan)
     words_and_bits = {
-        "weights": (_packed_weights(plan, held.weights), plan.weight_pack * shape.unroll * widths["weight_bits"]),
+        "weights": (held.weights, plan.weight_word_bits),
         "head_weights": (held.head_weights, shape.unroll * widths["head_bits"]),
         "parameters": (held.parameters, widths["mult_bits"] + widths["residual_mult_bits"] + widths["offset_bits"]),
         "positions": (held.positions, shape.lanes * widths["position_bits"]),
@@ -212,13 +213,6 @@ def _memories(plan: Schedule) -> list[Memory]:
     return [
         Memory(name, bits, [f"{word:0{bits}b}" for word in words]) for name, (words, bits) in words_and_bits.items()
     ]
-
-
-def _packed_weights(plan: Schedule, weights: tuple[int, ...]) -> list[int]:
-    """Memory words of the weight store; places behind the last weight are 0."""
-    bits, pack = plan.shape.unroll * plan.widths["weight_bits"], plan.weight_pack
-    words = [weights[first : first + pack] for first in range(0, len(weights), pack)]
-    return [sum(weight << (place * bits) for place, weight in enumerate(word)) for word in words]
 
 
 def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
@@ -233,7 +227,8 @@ def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
             "w_source": i.w_source,
             "x_base": i.x_base,
             "w_base": i.w_base,
-            "w_place": i.w_place,
+            "first_place": i.first_place,
+            "last_place": i.last_place,
             "last_term": i.inner - 1,
             "last_clock": i.period - 1,
             "last_step": i.steps - 1,

@@ -2,12 +2,14 @@
 
 A design whose stores fit the device as the synthesis tool would place them is left alone. Otherwise the block RAM is kept for the
 weights, which are many and read in order: the other stores whose type is ``auto`` become distributed, the weights are packed so
-that block RAM words are full (three of 6 bits in 18, nine of 8 in 72), and what does not fit becomes constants in LUTs.
+that block RAM words are full (three of 6 bits in 18, nine of 8 in 72; of a layer of fewer bits more), and what does not fit becomes
+constants in LUTs.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,9 +17,9 @@ from typing import NamedTuple
 from qtlib.config import STORES
 from qtlib.devices import device
 from qtlib.program import Linear
-from qtlib.schedule import Schedule, norm_widths
+from qtlib.schedule import Place, Schedule, norm_widths
 
-ROWS = 512  # words of the widest arrangement of a RAMB18, 36 bits (AMD UG473, table 1-10)
+ROWS, COLUMN = 512, 36  # words and bits of the widest arrangement of a RAMB18 (AMD UG473, table 1-10)
 PACKS = range(1, 19)
 SMALLEST_ROM = 32  # bits; GHDL 2.0 makes a plain number of so few, which Yosys does not see as a memory
 
@@ -44,11 +46,23 @@ class Memory(NamedTuple):
     fill: float = 1.33  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
 
 
+def _weights(plan: Schedule) -> dict[int, list[int]]:
+    """How many words of weights each layer has, by the bits of its weights."""
+    found: dict[int, list[int]] = {}
+    for i in plan.instructions:
+        if isinstance(i.source, Linear):
+            found.setdefault(i.source.weight_bits, []).append(i.steps * i.inner)
+    return dict(sorted(found.items()))
+
+
 def _weight_fill(plan: Schedule) -> float:
-    """LUTs of each bit of 64 weights: those of a layer narrower than the widest repeat their sign, which is worth half a bit."""
-    sizes = [(i.steps * i.inner, i.source.weight_bits) for i in plan.instructions if isinstance(i.source, Linear)]
-    mean, widest = sum(size * bits for size, bits in sizes) / sum(size for size, _ in sizes), plan.widths["weight_bits"]
-    return {2: 1.8, 3: 1.45}.get(widest, Memory._field_defaults["fill"]) * (1 + mean / widest) / 2
+    """LUTs of each bit of 64 weights: where they are not packed, those of a narrower layer repeat their sign, which is worth half a bit."""
+    fills = {2: 1.8, 3: 1.45}
+    size = {bits: bits * sum(layers) for bits, layers in _weights(plan).items()}
+    if len(plan.weight_places) > 1:
+        return sum(fills.get(bits, 1.33) * n for bits, n in size.items()) / sum(size.values())
+    widest, words = max(size), sum(n / bits for bits, n in size.items())
+    return fills.get(widest, 1.33) * (1 + sum(size.values()) / words / widest) / 2
 
 
 def stores(plan: Schedule) -> dict[str, list[Memory]]:
@@ -87,7 +101,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
         "weight_store": [
             Memory(
                 words,
-                plan.weight_pack * s.unroll * w["weight_bits"],
+                plan.weight_word_bits,
                 1,
                 True,
                 "block" if k < plan.block_segments else h.memory_type("weight"),
@@ -287,24 +301,54 @@ def blocks(plan: Schedule) -> int:
     return sum(mapped(memory).ramb18 * memory.copies for found in stores(plan).values() for memory in found)
 
 
-def _best_pack(plan: Schedule, available: int) -> tuple[int, int]:
-    """Weights in a memory word, and how many weights then fit the block RAM; the fewest blocks win, then the fewest places."""
-    bits = plan.shape.unroll * plan.widths["weight_bits"]
-    best = (0, 0, 1, 0)  # weights that fit, blocks saved, places saved, places
+def _places(plan: Schedule, pack: int) -> tuple[Place, ...]:
+    """Places of a memory word with ``pack`` weights of the widest layer; narrower ones fill the same columns of block RAM."""
+    unroll, (*narrow, widest) = plan.shape.unroll, _weights(plan)
+    room = _columns(pack * unroll * widest) * COLUMN
+    packs = {widest: pack} | {bits: room // (unroll * bits) for bits in narrow}
+    return tuple(Place(k * unroll * bits, bits) for bits, count in packs.items() for k in range(count))
+
+
+def _columns(bits: int) -> int:
+    return -(-bits // COLUMN)
+
+
+def _packed(plan: Schedule, available: int) -> Schedule:
+    """The weights in full memory words: the fewest bits in LUTs win, then the fewest blocks, then the fewest places."""
+    best = None
     for pack in PACKS:
-        columns = -(-pack * bits // 36)
-        needed = -(-plan.words.weights // (pack * ROWS)) * columns
-        fitting = min(plan.words.weights, available // columns * ROWS * pack)
-        best = max(best, (fitting, -min(needed, available // columns * columns), -pack, pack))
-    return best[3], best[0]
+        places = _places(plan, pack)
+        count = Counter(place.bits for place in places)
+        words = sum(-(-n // count[bits]) for bits, layers in _weights(plan).items() for n in layers)
+        bits = max(place.low + plan.shape.unroll * place.bits for place in places)
+        in_blocks = min(words, available // _columns(bits) * ROWS)
+        score = ((words - in_blocks) * bits, -(-in_blocks // ROWS) * _columns(bits), len(places))
+        if best is None or score < best[0]:
+            best = score, places
+    return _placed(plan, best[1])
+
+
+def _placed(plan: Schedule, places: tuple[Place, ...]) -> Schedule:
+    """The weights in these places of a memory word. Every layer begins a word."""
+    found = [place.bits for place in places]
+    span = {bits: (found.index(bits), found.index(bits) + found.count(bits) - 1) for bits in found}
+    base, instructions = 0, []
+    for i in plan.instructions:
+        # Where nothing is read too: the same everywhere, unless widths are mixed, costs no logic.
+        first, last = span[i.source.weight_bits if isinstance(i.source, Linear) else found[0]]
+        i = replace(i, first_place=first, last_place=last)
+        if isinstance(i.source, Linear):
+            i = replace(i, w_base=base)
+            base += i.memory_words
+        instructions.append(i)
+    return replace(plan, instructions=tuple(instructions), weight_places=places)
 
 
 def _segmented(plan: Schedule, available: int) -> Schedule:
     """Weights in segments of powers of two words, which synthesis maps without waste; the rest in LUTs."""
-    pack, _ = _best_pack(plan, available)
-    words = -(-plan.words.weights // pack)
-    columns = -(-pack * plan.shape.unroll * plan.widths["weight_bits"] // 36)
-    in_blocks = min(words, available // columns * ROWS)
+    plan = _packed(plan, available)
+    words = plan.weight_words
+    in_blocks = min(words, available // _columns(plan.weight_word_bits) * ROWS)
     segments: list[int] = []
     while sum(segments) < in_blocks:
         left = in_blocks - sum(segments)
@@ -312,18 +356,4 @@ def _segmented(plan: Schedule, available: int) -> Schedule:
     block_segments = len(segments)
     if words > in_blocks:
         segments.append(words - in_blocks)
-    instructions = []
-    for i in plan.instructions:
-        base = (
-            dict(zip(("w_base", "w_place"), divmod(i.w_base, pack), strict=True))
-            if isinstance(i.source, Linear)
-            else {}
-        )
-        instructions.append(replace(i, **base))
-    return replace(
-        plan,
-        instructions=tuple(instructions),
-        weight_pack=pack,
-        weight_segments=tuple(segments),
-        block_segments=block_segments,
-    )
+    return replace(plan, weight_segments=tuple(segments), block_segments=block_segments)

@@ -259,7 +259,7 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             "one": 1,
         },
         "weight_store": {
-            "segment bits": max(0, len(plan.weight_segments) - 1) * plan.weight_pack * unroll * w["weight_bits"]
+            "segment bits": max(0, len(plan.weight_segments) - 1) * plan.weight_word_bits
         },
         "load": {"word bits": lanes * w["input_bits"], "one": 1},
         "unload": {"one": 1},

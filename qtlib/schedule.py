@@ -143,8 +143,9 @@ class Instruction:
     period: int = 0
     hold: int = 0
     x_base: int = 0
-    w_base: int = 0  # of a weight: its memory word
-    w_place: int = 0  # and its place in the word
+    w_base: int = 0  # of weights: their first memory word
+    first_place: int = 0  # and their places in each word
+    last_place: int = 0
     parameter_base: int = 0
     residual: str = "none"  # none | stream | position
     residual_base: int = 0
@@ -157,9 +158,21 @@ class Instruction:
     start: int = 0  # clock of its first term, counted from the fetch of the first operation
     macs: int = 0
 
+    @property
+    def memory_words(self) -> int:
+        """Memory words of its weights."""
+        return -(-self.steps * self.inner // (self.last_place - self.first_place + 1))
+
     def end(self, groups: int) -> int:
         """Clock after its last term."""
         return self.start + self.steps * groups * self.period
+
+
+class Place(NamedTuple):
+    """Place of weights in a memory word: one for each of `unroll` outputs, the first from bit ``low`` on."""
+
+    low: int
+    bits: int  # of a weight
 
 
 class Words(NamedTuple):
@@ -189,7 +202,7 @@ class Schedule:
     words: Words
     operands: int  # lanes on one multiplier
     dsp_macs: int
-    weight_pack: int = 1  # weights in a memory word
+    weight_places: tuple[Place, ...]  # in a memory word; those of one width follow each other
     weight_segments: tuple[int, ...] = ()  # memory words of each segment of the weight store; empty: one segment
     block_segments: int = 0  # segments in block RAM, the first ones; the others have the memory type of the weights
 
@@ -240,7 +253,12 @@ class Schedule:
     @property
     def weight_words(self) -> int:
         """Memory words of the weight store."""
-        return -(-self.words.weights // self.weight_pack)
+        return sum(i.memory_words for i in self.instructions if i.w_source == "weight_rom")
+
+    @property
+    def weight_word_bits(self) -> int:
+        """Bits of a memory word of the weight store."""
+        return max(place.low + self.shape.unroll * place.bits for place in self.weight_places)
 
     @property
     def utilisation(self) -> float:
@@ -280,8 +298,8 @@ def issued(plan: Schedule) -> Iterator[Issue]:
             block, bank = divmod(term, unroll) if banked else (term, 0)
             w, lane, place = i.w_base + step * i.inner + term, 0, 0
             if i.w_source == "weight_rom":
-                first = i.w_base * plan.weight_pack + i.w_place
-                w, place = divmod(first + step * i.inner + term, plan.weight_pack)
+                w, place = divmod(step * i.inner + term, i.last_place - i.first_place + 1)
+                w, place = w + i.w_base, place + i.first_place
             if i.w_source == "keys":
                 w, lane = i.w_base + block * groups + step * unroll // lanes, step * unroll % lanes
             elif i.w_source == "values_t":
@@ -367,6 +385,7 @@ def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
         words=words,
         operands=operands,
         dsp_macs=dsp_macs,
+        weight_places=(Place(0, widths["weight_bits"]),),
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 import random_designs
 import small
 
-from qtlib import schedule, simulate, tools
+from qtlib import emit as emit_module
+from qtlib import memory, schedule, simulate, tools
 from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
 
@@ -37,6 +38,19 @@ def test_the_verilog_of_a_random_design_computes_the_program_too(tmp_path, numbe
     emit(program, replace(hardware, multiplier="auto"), tmp_path, simulate.stimuli(program, 40, number))
     simulate.simulate(tmp_path, tool="verilator")
     simulate.simulate(tmp_path, tool="verilator", seed=number + 1)
+
+
+@pytest.mark.needs_verilator
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_weights_of_several_widths_share_memory_words(tmp_path, monkeypatch, unroll):
+    monkeypatch.setattr(memory, "ROWS", 2)  # as in designs whose weights exceed the block RAM
+    monkeypatch.setattr(emit_module, "allocate", lambda plan: memory._segmented(plan, 9))
+    quant = replace(small.MIXED, overrides=(("0.q.weight", 3), ("0.v.weight", 7), ("0.hidden.weight", 2)))
+    program = small.program(small.SHAPES["two-heads"], quant)
+    plan = emit(program, HardwareConfig(lanes=3, unroll=unroll), tmp_path, simulate.stimuli(program, 20))
+    assert {place.bits for place in plan.weight_places} == {2, 3, 4, 7} and len(plan.weight_segments) > 1
+    simulate.simulate(tmp_path, windows=4)
+    simulate.simulate(tmp_path, tool="verilator")
 
 
 @pytest.mark.needs_verilator

@@ -65,15 +65,25 @@ def test_rom(work, rng, depth):
 
 
 @pytest.mark.parametrize(
-    ("pack", "segments", "blocks"), [(1, [5], 0), (3, [8, 2, 1], 1), (9, [16, 4], 2), (2, [4, 4], 0)]
+    ("unroll", "places", "segments", "blocks"),
+    [
+        (1, [7], [5], 0),
+        (1, [7, 7, 7], [8, 2, 1], 1),
+        (2, [4] * 9, [16, 4], 2),
+        (3, [4, 4], [4, 4], 0),
+        (2, [8, 8, 6, 6, 6, 3, 3, 3, 3, 3, 3], [8, 3], 1),
+    ],
 )
-def test_weight_store(work, rng, pack, segments, blocks):
-    depth, width = sum(segments), 7
-    contents = [int(word) for word in rng.integers(2 ** min(pack * width, 62), size=depth)]
-    clocks = [{"read_address": int(rng.integers(depth)), "read_place": int(rng.integers(pack))} for _ in range(80)]
-    generics = {"width": width, "pack": pack, "depth": depth, "contents": [f"{word:0{pack * width}b}" for word in contents]}
+def test_weight_store(work, rng, unroll, places, segments, blocks):
+    depth, lows = sum(segments), [unroll * places[:k].count(bits) * bits for k, bits in enumerate(places)]
+    word_bits = max(low + unroll * bits for low, bits in zip(lows, places, strict=True))
+    contents = [int.from_bytes(rng.bytes(16)) % 2**word_bits for _ in range(depth)]
+    clocks = [{"read_address": int(rng.integers(depth)), "read_place": int(rng.integers(len(places)))} for _ in range(80)]
+    generics = {"unroll": unroll, "weight_bits": max(places), "word_bits": word_bits, "place_lows": lows, "place_bits": places}
+    clocks = twins.weight_store(clocks, contents, generics)
+    generics |= {"depth": depth, "contents": [f"{word:0{word_bits}b}" for word in contents]}
     generics |= {"segment_depths": segments, "block_segments": blocks, "memory_type": "auto"}
-    bench.run(work, "weight_store", generics, twins.weight_store(clocks, contents, width))
+    bench.run(work, "weight_store", generics, clocks)
 
 
 def mac_generics(x, w, operands, terms, multiplier):
@@ -379,8 +389,9 @@ DESIGNS = {
 }
 DESIGNS["normed"] = (small.SHAPES["layer-norm"], small.WIDTHS["8-bit"], HardwareConfig(lanes=3, unroll=3, requantisers=1))
 DESIGNS["normed-layers"] = (small.SHAPES["two-layers-layer-norm"], small.MIXED, HardwareConfig(lanes=5, requantisers=5))
-# Weights in segments and several to a word, as designs have them whose weights exceed the block RAM.
-DESIGNS["segments"] = DESIGNS["surplus"]
+# Weights in segments and several to a word, of three widths, as designs have them whose weights exceed the block RAM.
+SEVERAL = replace(small.MIXED, overrides=(("0.q.weight", 3), ("0.v.weight", 7)))
+DESIGNS["segments"] = (DESIGNS["surplus"][0], SEVERAL, HardwareConfig(lanes=3, unroll=3))
 designs = pytest.mark.parametrize("name", DESIGNS)
 
 
@@ -407,7 +418,7 @@ def design(work, tmp_path, name, monkeypatch):
 @designs
 def test_issue(work, rng, design, pace):
     plan, generics = design("issue")
-    generics |= {"program": "work.design_pkg.issue_program", "lanes": plan.shape.lanes}
+    generics |= {"program": "work.design_pkg.issue_program", "lanes": plan.shape.lanes, "place_count": len(plan.weight_places)}
     whole = list(issued(plan))
     assert sum(entry.valid for entry in whole) == sum(i.steps * plan.shape.groups * i.inner for i in plan.instructions)
     head = plan.instructions[-1]

@@ -3,10 +3,11 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import small
 
-from qtlib import emit, memory, resources
+from qtlib import memory, resources
 from qtlib.config import STORES, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.contents import contents
 from qtlib.devices import DEVICES
@@ -21,10 +22,26 @@ def large():
 
 
 def flat(plan):
-    """Weights in the order of their addresses, read back from the emitted memory words."""
-    bits = plan.shape.unroll * plan.widths["weight_bits"]
-    mask = (1 << bits) - 1
-    return [word >> (place * bits) & mask for word in emit._packed_weights(plan, contents(plan).weights) for place in range(plan.weight_pack)]
+    """Codes of every layer in the order of their addresses, read back from the memory words as weight_store.vhd does."""
+    words, unroll = contents(plan).weights, plan.shape.unroll
+    for i in plan.instructions:
+        if i.w_source == "weight_rom":
+            places = plan.weight_places[i.first_place : i.last_place + 1]
+            held = words[i.w_base : i.w_base + i.memory_words]
+            codes = [[word >> (low + u * bits) & (1 << bits) - 1 for u in range(unroll)] for word in held for low, bits in places]
+            used = i.steps * i.inner
+            assert not any(map(any, codes[used:]))  # behind the last weight of a layer
+            bits = places[0].bits
+            yield [[code - (code >> bits - 1 << bits) for code in term] for term in codes[:used]]
+
+
+def expected(plan):
+    """The same from the matrices of the program."""
+    for i in plan.instructions:
+        if i.w_source == "weight_rom":
+            matrix = np.array([[i.source.weight[row, c] if min(row, c) >= 0 else 0 for c in i.columns] for row in i.rows])
+            unroll = plan.shape.unroll
+            yield [list(term) for step in range(i.steps) for term in matrix[step * unroll : (step + 1) * unroll].T]
 
 
 def test_a_design_that_fits_is_left_alone():
@@ -35,25 +52,38 @@ def test_a_design_that_fits_is_left_alone():
 def test_weights_that_exceed_the_block_ram_fill_it_and_the_rest_becomes_luts(large):
     plan = allocate(schedule(large, HardwareConfig()))
     assert blocks(plan) == DEVICES["xc7s15"].ramb18
-    assert plan.weight_pack == 9  # nine weights of 8 bits fill the 72 bits of two RAMB18, parity included
+    assert plan.weight_places == tuple((8 * k, 8) for k in range(9))  # 72 bits of two RAMB18, parity included
     assert sum(plan.weight_segments) == plan.weight_words
     assert sum(plan.weight_segments[: plan.block_segments]) == 10 * ROWS
     assert plan.weight_segments[plan.block_segments :] == (plan.weight_words - 10 * ROWS,)
 
 
-@pytest.mark.parametrize(("bits", "unroll"), [(8, 1), (8, 6), (6, 3), (6, 1), (4, 1), (5, 2)])
+MIXED = QuantConfig(bits=4, overrides=(("0.q.weight", 3), ("0.k.weight", 3), ("0.hidden.weight", 8), ("0.output.weight", 2)))
+
+
+@pytest.mark.parametrize(("bits", "unroll"), [(8, 1), (8, 6), (6, 3), (6, 1), (4, 1), (5, 2), ("mixed", 1), ("mixed", 3)])
 def test_packing_keeps_every_weight_in_its_place(large, bits, unroll):
-    program = large if bits == 8 else small.program(ModelConfig(window=12, features=7, d_model=64), QuantConfig(bits=bits))
+    quant = MIXED if bits == "mixed" else QuantConfig(bits=bits)
+    program = large if bits == 8 else small.program(ModelConfig(window=12, features=7, d_model=64, heads=2), quant)
     before = schedule(program, HardwareConfig(unroll=unroll))
-    after = allocate(before)
-    kept = flat(after)
-    assert tuple(kept[: before.words.weights]) == contents(before).weights
-    assert not any(kept[before.words.weights :])
+    after = memory._segmented(before, 5)
+    assert list(flat(before)) == list(flat(after)) == list(expected(before))
     for old, new in zip(before.instructions, after.instructions, strict=True):
         if old.w_source == "weight_rom":
-            assert new.w_base * after.weight_pack + new.w_place == old.w_base
+            assert {place.bits for place in after.weight_places[new.first_place : new.last_place + 1]} == {new.source.weight_bits}
         else:
-            assert (new.w_base, new.w_place) == (old.w_base, 0)
+            assert new.w_base == old.w_base
+    assert after.weight_words == sum(after.weight_segments) == len(contents(after).weights)
+
+
+def test_layers_of_few_bits_take_little_block_ram(large):
+    """Half of the weights at 4 bits save a quarter of the blocks; extended to the widest they would save none."""
+    body = ModelConfig(window=12, features=7, d_model=32)
+    blocks_of = []
+    for overrides in ((), (("0.hidden.weight", 4), ("0.output.weight", 4))):
+        plan = schedule(small.program(body, QuantConfig(bits=8, overrides=overrides)), HardwareConfig())
+        blocks_of.append(blocks(memory._segmented(plan, 60)))
+    assert blocks_of[1] < blocks_of[0] - 1
 
 
 def test_allocation_changes_neither_clocks_nor_what_was_chosen_by_hand(large):
@@ -68,7 +98,7 @@ def test_allocation_changes_neither_clocks_nor_what_was_chosen_by_hand(large):
 
 def test_weights_may_all_be_luts(large):
     plan = allocate(schedule(large, HardwareConfig(weights="distributed")))
-    assert plan.weight_pack == 1 and plan.block_segments == 0
+    assert len(plan.weight_places) == 1 and plan.block_segments == 0
     assert blocks(plan) <= DEVICES["xc7s15"].ramb18
 
 

@@ -55,7 +55,9 @@ entity engine is
     widths : integer_vector;
     activation_depth : positive;
     broadcast_depth : positive;
-    weight_pack : positive; -- weights in a memory word
+    weight_word_bits : positive; -- of a memory word
+    place_lows : integer_vector; -- lowest bit of each place of weights in it
+    place_bits : integer_vector; -- bits of a weight at each place
     weight_segments : integer_vector; -- memory words of each segment
     block_segments : natural;
     address_width : positive;
@@ -115,7 +117,7 @@ architecture rtl of engine is
   signal w_source, w_source_1 : w_source_t;
   signal x_address, w_address : address_t;
   signal x_bank, x_bank_1, x_bank_2 : bank_t;
-  signal w_place : natural range 0 to larger(weight_pack, 2) - 1;
+  signal w_place : natural range 0 to larger(place_lows'length, 2) - 1;
   signal w_lane : lane_t;
 
   signal input_address : unsigned(address_bits(input_depth) - 1 downto 0);
@@ -206,7 +208,7 @@ begin
       window => window,
       lanes => lane_count,
       unroll => unroll,
-      weight_pack => weight_pack,
+      place_count => place_lows'length,
       address_width => address_width,
       count_width => count_width
     )
@@ -286,8 +288,11 @@ begin
 
   weight_store : entity work.weight_store
     generic map (
-      width => unroll * weight_bits,
-      pack => weight_pack,
+      unroll => unroll,
+      weight_bits => weight_bits,
+      word_bits => weight_word_bits,
+      place_lows => place_lows,
+      place_bits => place_bits,
       depth => weights'length,
       contents => weights,
       segment_depths => weight_segments,

@@ -17,7 +17,7 @@ entity issue is
     window : positive;
     lanes : positive;
     unroll : positive;
-    weight_pack : positive; -- weights in a memory word
+    place_count : positive; -- of weights in a memory word
     address_width : positive;
     count_width : positive -- bits of the counters of terms, clocks and steps
   );
@@ -37,7 +37,7 @@ entity issue is
     x_bank : out natural range 0 to larger(unroll, 2) - 1;
     w_source : out w_source_t;
     w_address : out unsigned(address_width - 1 downto 0);
-    w_place : out natural range 0 to larger(weight_pack, 2) - 1;
+    w_place : out natural range 0 to larger(place_count, 2) - 1;
     w_lane : out natural range 0 to larger(lanes, 2) - 1;
     diagonal : out std_ulogic -- centre: the term is an output of this step; its bank says which
   );
@@ -69,7 +69,7 @@ architecture rtl of issue is
   signal group_index : natural range 0 to groups - 1;
 
   signal x, x_start, w, w_start : unsigned(address_width - 1 downto 0);
-  signal place, place_start : natural range 0 to larger(weight_pack, 2) - 1;
+  signal place, place_start : natural range 0 to larger(place_count, 2) - 1;
   signal bank : natural range 0 to unroll - 1;
   signal block_index, step_index : counter_t; -- of centre only
   signal lane, lane_start : natural range 0 to lanes - 1;
@@ -137,8 +137,8 @@ begin
         x_start <= to_unsigned(now.x_base, address_width);
         w <= to_unsigned(now.w_base, address_width);
         w_start <= to_unsigned(now.w_base, address_width);
-        place <= now.w_place;
-        place_start <= now.w_place;
+        place <= now.first_place;
+        place_start <= now.first_place;
         bank <= 0;
         lane <= 0;
         lane_start <= 0;
@@ -183,10 +183,10 @@ begin
             else
               bank <= bank + 1;
             end if;
-            if now.w_source = weight_rom and place /= weight_pack - 1 then
+            if now.w_source = weight_rom and place /= now.last_place then
               place <= place + 1;
             elsif now.w_source = weight_rom or now.w_source = head_rom then
-              place <= 0;
+              place <= now.first_place;
               w <= w + 1;
             elsif now.w_source = keys then
               if bank = unroll - 1 then
@@ -217,13 +217,13 @@ begin
           steps_left <= steps_left - 1;
           x <= to_unsigned(now.x_base, address_width);
           x_start <= to_unsigned(now.x_base, address_width);
-          if now.w_source = weight_rom and place /= weight_pack - 1 then
+          if now.w_source = weight_rom and place /= now.last_place then
             place <= place + 1;
             place_start <= place + 1;
             w_start <= w;
           elsif now.w_source = weight_rom or now.w_source = head_rom then
-            place <= 0;
-            place_start <= 0;
+            place <= now.first_place;
+            place_start <= now.first_place;
             w <= w + 1;
             w_start <= w + 1;
           elsif now.w_source = keys then

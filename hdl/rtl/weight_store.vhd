@@ -1,7 +1,7 @@
 -- Constant memory of weights, in segments of block RAM and of LUTs, several weights in one memory word.
 --
--- A weight (of `unroll` output features) is addressed by its memory word and its place in the word. Widths that do not
--- fill a word of block RAM would leave its parity bits unused: nine weights of 8 bits fill 72.
+-- `unroll` weights, one for each output feature, are addressed by their memory word and their place in the word. Packed so, they
+-- use the parity bits of block RAM (nine weights of 8 bits fill 72), and layers of fewer bits have more places in the same word.
 --
 -- Twin:    tests/twins.py, weight_store.
 -- Clocks:  read_data follows read_address and read_place by one.
@@ -14,10 +14,13 @@ use work.qt_pkg.all;
 
 entity weight_store is
   generic (
-    width : positive; -- bits of a weight
-    pack : positive; -- weights in a memory word
+    unroll : positive;
+    weight_bits : positive; -- of the widest weight; the others are extended to it
+    word_bits : positive; -- of a memory word
+    place_lows : integer_vector; -- lowest bit of each place in a memory word
+    place_bits : integer_vector; -- bits of a weight at each place
     depth : positive; -- memory words
-    contents : words_t; -- (depth - 1 downto 0)(pack * width - 1 downto 0)
+    contents : words_t; -- (depth - 1 downto 0)(word_bits - 1 downto 0)
     segment_depths : integer_vector; -- memory words of each segment, in the order of their addresses
     block_segments : natural; -- the first ones are block RAM
     memory_type : string := "auto" -- of the others: auto | block | distributed
@@ -25,8 +28,8 @@ entity weight_store is
   port (
     clk : in std_ulogic;
     read_address : in unsigned(address_bits(depth) - 1 downto 0);
-    read_place : in natural range 0 to larger(pack, 2) - 1;
-    read_data : out std_ulogic_vector(width - 1 downto 0)
+    read_place : in natural range 0 to larger(place_lows'length, 2) - 1;
+    read_data : out std_ulogic_vector(unroll * weight_bits - 1 downto 0)
   );
 end entity;
 
@@ -51,11 +54,24 @@ architecture rtl of weight_store is
     return memory_type;
   end function;
 
-  subtype word_t is std_ulogic_vector(pack * width - 1 downto 0);
+  subtype word_t is std_ulogic_vector(word_bits - 1 downto 0);
+
+  function weights_at(word : word_t; place : natural) return std_ulogic_vector is
+    variable weights : std_ulogic_vector(unroll * weight_bits - 1 downto 0);
+    variable low : natural;
+  begin
+    for u in 0 to unroll - 1 loop
+      low := place_lows(place) + u * place_bits(place);
+      weights((u + 1) * weight_bits - 1 downto u * weight_bits) :=
+        std_ulogic_vector(resize(signed(word(low + place_bits(place) - 1 downto low)), weight_bits));
+    end loop;
+    return weights;
+  end function;
+
   type words_of_segments_t is array (0 to segments - 1) of word_t;
   signal words : words_of_segments_t;
   signal segment_1 : natural range 0 to larger(segments, 2) - 1;
-  signal place_1 : natural range 0 to larger(pack, 2) - 1;
+  signal place_1 : natural range 0 to larger(place_lows'length, 2) - 1;
 
 begin
 
@@ -77,7 +93,7 @@ begin
     end generate;
     segment : entity work.rom
       generic map (
-        width => pack * width,
+        width => word_bits,
         depth => words_here,
         contents => contents(first + words_here - 1 downto first),
         memory_type => type_of(s)
@@ -111,10 +127,10 @@ begin
         word := words(s);
       end if;
     end loop;
-    read_data <= word(width - 1 downto 0);
-    for p in 1 to pack - 1 loop
+    read_data <= weights_at(word, 0);
+    for p in 1 to place_lows'length - 1 loop
       if place_1 = p then
-        read_data <= word((p + 1) * width - 1 downto p * width);
+        read_data <= weights_at(word, p);
       end if;
     end loop;
   end process;
