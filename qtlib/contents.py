@@ -49,11 +49,10 @@ def _weights(plan: Schedule, i: Instruction, bits: int) -> list[int]:
 
 
 def _memory_words(plan: Schedule, i: Instruction) -> list[int]:
-    """Weights in the places of their layer; each layer begins a memory word, and places behind its last weight are 0."""
-    places = plan.weight_places[i.first_place : i.last_place + 1]
-    words = _weights(plan, i, places[0].bits)
-    parts = (words[first : first + len(places)] for first in range(0, len(words), len(places)))
-    return [sum(word << place.low for word, place in zip(part, places, strict=False)) for part in parts]
+    """Weights as the packing of their layer holds them; each layer begins a memory word, and places behind its last weight are 0."""
+    bits, count = plan.weight_packings[i.packing]
+    words = _weights(plan, i, bits)
+    return [pack(words[first : first + count], plan.shape.unroll * bits) for first in range(0, len(words), count)]
 
 
 def _pick(weight: Codes, rows: tuple[int, ...], columns: tuple[int, ...]) -> Codes:

@@ -139,7 +139,7 @@ def describe(plan: Schedule) -> dict[str, Any]:
         "operands": plan.operands,
         "dsp_macs": plan.dsp_macs,
         "weight_store": {
-            "places": [place._asdict() for place in plan.weight_places],
+            "packings": [packing._asdict() for packing in plan.weight_packings],
             "segments": list(plan.weight_segments or (plan.weight_words,)),
             "block_segments": plan.block_segments,
         },
@@ -172,7 +172,7 @@ def _constants(plan: Schedule) -> list[Constant]:
     }
     lists = {"shifts": plan.shifts, "residual_shifts": plan.residual_shifts, "widths": plan.code_widths}
     lists["weight_segments"] = plan.weight_segments or (plan.weight_words,)
-    lists |= {f"place_{name}": column for name, column in zip(("lows", "bits"), zip(*plan.weight_places), strict=True)}
+    lists |= {f"packing_{name}": [getattr(p, name) for p in plan.weight_packings] for name in ("bits", "weights")}
     styles = {f"{store}_memory": hardware.memory_type(store) for store in STORES}
     return [
         *(Constant(name, "positive", str(value)) for name, value in numbers.items()),
@@ -227,8 +227,8 @@ def _operation(plan: Schedule, i: Instruction) -> dict[str, Any]:
             "w_source": i.w_source,
             "x_base": i.x_base,
             "w_base": i.w_base,
-            "first_place": i.first_place,
-            "last_place": i.last_place,
+            "last_place": plan.weight_packings[i.packing].weights - 1,
+            "packing": i.packing,
             "last_term": i.inner - 1,
             "last_clock": i.period - 1,
             "last_step": i.steps - 1,

@@ -9,7 +9,6 @@ constants in LUTs.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from typing import NamedTuple
 from qtlib.config import STORES
 from qtlib.devices import device
 from qtlib.program import Linear
-from qtlib.schedule import Place, Schedule, norm_widths
+from qtlib.schedule import Packing, Schedule, norm_widths
 
 ROWS, COLUMN = 512, 36  # words and bits of the widest arrangement of a RAMB18 (AMD UG473, table 1-10)
 PACKS = range(1, 19)
@@ -59,7 +58,7 @@ def _weight_fill(plan: Schedule) -> float:
     """LUTs of each bit of 64 weights: where they are not packed, those of a narrower layer repeat their sign, which is worth half a bit."""
     fills = {2: 1.8, 3: 1.45}
     size = {bits: bits * sum(layers) for bits, layers in _weights(plan).items()}
-    if len(plan.weight_places) > 1:
+    if plan.weight_segments:
         return sum(fills.get(bits, 1.33) * n for bits, n in size.items()) / sum(size.values())
     widest, words = max(size), sum(n / bits for bits, n in size.items())
     return fills.get(widest, 1.33) * (1 + sum(size.values()) / words / widest) / 2
@@ -301,47 +300,53 @@ def blocks(plan: Schedule) -> int:
     return sum(mapped(memory).ramb18 * memory.copies for found in stores(plan).values() for memory in found)
 
 
-def _places(plan: Schedule, pack: int) -> tuple[Place, ...]:
-    """Places of a memory word with ``pack`` weights of the widest layer; narrower ones fill the same columns of block RAM."""
-    unroll, (*narrow, widest) = plan.shape.unroll, _weights(plan)
-    room = _columns(pack * unroll * widest) * COLUMN
-    packs = {widest: pack} | {bits: room // (unroll * bits) for bits in narrow}
-    return tuple(Place(k * unroll * bits, bits) for bits, count in packs.items() for k in range(count))
-
-
 def _columns(bits: int) -> int:
     return -(-bits // COLUMN)
 
 
+def _packings(plan: Schedule, weights: int) -> tuple[Packing, ...]:
+    """Memory words of ``weights`` of the widest layers; what is narrower fills the same columns of block RAM."""
+    unroll, (*narrow, widest) = plan.shape.unroll, _weights(plan)
+    room = _columns(weights * unroll * widest) * COLUMN
+    return (*(Packing(bits, room // (unroll * bits)) for bits in narrow), Packing(widest, weights))
+
+
 def _packed(plan: Schedule, available: int) -> Schedule:
-    """The weights in full memory words: the fewest bits in LUTs win, then the fewest blocks, then the fewest places."""
+    """The weights so in memory words that constants and multiplexers take the fewest LUTs; of equals, the fewest blocks."""
+    unroll, layers = plan.shape.unroll, _weights(plan)
     best = None
-    for pack in PACKS:
-        places = _places(plan, pack)
-        count = Counter(place.bits for place in places)
-        words = sum(-(-n // count[bits]) for bits, layers in _weights(plan).items() for n in layers)
-        bits = max(place.low + plan.shape.unroll * place.bits for place in places)
+    for weights in PACKS:
+        packings = _packings(plan, weights)
+        words = sum(-(-n // count) for bits, count in packings for n in layers[bits])
+        bits = max(unroll * b * count for b, count in packings)
         in_blocks = min(words, available // _columns(bits) * ROWS)
-        score = ((words - in_blocks) * bits, -(-in_blocks // ROWS) * _columns(bits), len(places))
+        luts = rom_luts(words - in_blocks, bits, _weight_fill(plan)) + _select(packings, unroll)
+        score = (luts, -(-in_blocks // ROWS) * _columns(bits))
         if best is None or score < best[0]:
-            best = score, places
+            best = score, packings
     return _placed(plan, best[1])
 
 
-def _placed(plan: Schedule, places: tuple[Place, ...]) -> Schedule:
-    """The weights in these places of a memory word. Every layer begins a word."""
-    found = [place.bits for place in places]
-    span = {bits: (found.index(bits), found.index(bits) + found.count(bits) - 1) for bits in found}
+def _select(packings: tuple[Packing, ...], unroll: int) -> float:
+    """LUTs that choose the place in a memory word, and the packing."""
+    places = sum(bits * count for bits, count in packings if count > 1)
+    return unroll * (places / 3 + (len(packings) - 1) * max(packings).bits)
+
+
+def _placed(plan: Schedule, packings: tuple[Packing, ...]) -> Schedule:
+    """The weights in memory words of these packings. Every layer begins a word."""
+    index = {packing.bits: k for k, packing in enumerate(packings)}
+    plan = replace(plan, weight_packings=packings)
     base, instructions = 0, []
     for i in plan.instructions:
-        # Where nothing is read too: the same everywhere, unless widths are mixed, costs no logic.
-        first, last = span[i.source.weight_bits if isinstance(i.source, Linear) else found[0]]
-        i = replace(i, first_place=first, last_place=last)
         if isinstance(i.source, Linear):
-            i = replace(i, w_base=base)
-            base += i.memory_words
+            i = replace(i, packing=index[i.source.weight_bits], w_base=base)
+            base += plan.memory_words(i)
+        else:
+            # Nothing is read; the packing of the widest, so that without mixed widths there is one packing and no logic for it.
+            i = replace(i, packing=len(packings) - 1)
         instructions.append(i)
-    return replace(plan, instructions=tuple(instructions), weight_places=places)
+    return replace(plan, instructions=tuple(instructions))
 
 
 def _segmented(plan: Schedule, available: int) -> Schedule:

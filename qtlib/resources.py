@@ -259,7 +259,8 @@ def quantities(plan: Schedule) -> dict[str, dict[str, float]]:
             "one": 1,
         },
         "weight_store": {
-            "segment bits": max(0, len(plan.weight_segments) - 1) * plan.weight_word_bits
+            "segment bits": max(0, len(plan.weight_segments) - 1) * plan.weight_word_bits,
+            "place bits": unroll * sum(bits * count for bits, count in plan.weight_packings if count > 1),
         },
         "load": {"word bits": lanes * w["input_bits"], "one": 1},
         "unload": {"one": 1},

@@ -144,8 +144,7 @@ class Instruction:
     hold: int = 0
     x_base: int = 0
     w_base: int = 0  # of weights: their first memory word
-    first_place: int = 0  # and their places in each word
-    last_place: int = 0
+    packing: int = 0  # and how it holds them, of `Schedule.weight_packings`
     parameter_base: int = 0
     residual: str = "none"  # none | stream | position
     residual_base: int = 0
@@ -158,21 +157,16 @@ class Instruction:
     start: int = 0  # clock of its first term, counted from the fetch of the first operation
     macs: int = 0
 
-    @property
-    def memory_words(self) -> int:
-        """Memory words of its weights."""
-        return -(-self.steps * self.inner // (self.last_place - self.first_place + 1))
-
     def end(self, groups: int) -> int:
         """Clock after its last term."""
         return self.start + self.steps * groups * self.period
 
 
-class Place(NamedTuple):
-    """Place of weights in a memory word: one for each of `unroll` outputs, the first from bit ``low`` on."""
+class Packing(NamedTuple):
+    """How a memory word holds the weights of one width, from bit 0 on."""
 
-    low: int
     bits: int  # of a weight
+    weights: int  # places in a word, each with a weight for every output of a step
 
 
 class Words(NamedTuple):
@@ -202,7 +196,7 @@ class Schedule:
     words: Words
     operands: int  # lanes on one multiplier
     dsp_macs: int
-    weight_places: tuple[Place, ...]  # in a memory word; those of one width follow each other
+    weight_packings: tuple[Packing, ...]
     weight_segments: tuple[int, ...] = ()  # memory words of each segment of the weight store; empty: one segment
     block_segments: int = 0  # segments in block RAM, the first ones; the others have the memory type of the weights
 
@@ -253,12 +247,16 @@ class Schedule:
     @property
     def weight_words(self) -> int:
         """Memory words of the weight store."""
-        return sum(i.memory_words for i in self.instructions if i.w_source == "weight_rom")
+        return sum(map(self.memory_words, self.instructions))
 
     @property
     def weight_word_bits(self) -> int:
         """Bits of a memory word of the weight store."""
-        return max(place.low + self.shape.unroll * place.bits for place in self.weight_places)
+        return max(self.shape.unroll * packing.bits * packing.weights for packing in self.weight_packings)
+
+    def memory_words(self, i: Instruction) -> int:
+        """Memory words of the weight store that an instruction reads."""
+        return -(-i.steps * i.inner // self.weight_packings[i.packing].weights) if i.w_source == "weight_rom" else 0
 
     @property
     def utilisation(self) -> float:
@@ -279,6 +277,7 @@ class Issue(NamedTuple):
     w_address: int = 0
     w_lane: int = 0
     w_place: int = 0
+    w_packing: int = 0
     diagonal: bool = False  # centre: the term is one of the outputs of the step
 
 
@@ -298,8 +297,8 @@ def issued(plan: Schedule) -> Iterator[Issue]:
             block, bank = divmod(term, unroll) if banked else (term, 0)
             w, lane, place = i.w_base + step * i.inner + term, 0, 0
             if i.w_source == "weight_rom":
-                w, place = divmod(step * i.inner + term, i.last_place - i.first_place + 1)
-                w, place = w + i.w_base, place + i.first_place
+                word, place = divmod(step * i.inner + term, plan.weight_packings[i.packing].weights)
+                w = i.w_base + word
             if i.w_source == "keys":
                 w, lane = i.w_base + block * groups + step * unroll // lanes, step * unroll % lanes
             elif i.w_source == "values_t":
@@ -308,7 +307,8 @@ def issued(plan: Schedule) -> Iterator[Issue]:
                 w = i.w_base
             x = i.x_base + block * groups + group
             diagonal = i.w_source == "centre" and block == step
-            yield Issue(True, term == 0, term == i.inner - 1, i.x_source, x, bank, i.w_source, w, lane, place, diagonal)
+            ends = term == 0, term == i.inner - 1
+            yield Issue(True, *ends, i.x_source, x, bank, i.w_source, w, lane, place, i.packing, diagonal)
 
 
 class Span(NamedTuple):
@@ -385,7 +385,7 @@ def schedule(program: Program, hardware: HardwareConfig) -> Schedule:
         words=words,
         operands=operands,
         dsp_macs=dsp_macs,
-        weight_places=(Place(0, widths["weight_bits"]),),
+        weight_packings=(Packing(widths["weight_bits"], 1),),
     )
 
 

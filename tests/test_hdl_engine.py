@@ -48,7 +48,7 @@ def test_weights_of_several_widths_share_memory_words(tmp_path, monkeypatch, unr
     quant = replace(small.MIXED, overrides=(("0.q.weight", 3), ("0.v.weight", 7), ("0.hidden.weight", 2)))
     program = small.program(small.SHAPES["two-heads"], quant)
     plan = emit(program, HardwareConfig(lanes=3, unroll=unroll), tmp_path, simulate.stimuli(program, 20))
-    assert {place.bits for place in plan.weight_places} == {2, 3, 4, 7} and len(plan.weight_segments) > 1
+    assert [packing.bits for packing in plan.weight_packings] == [2, 3, 4, 7] and len(plan.weight_segments) > 1
     simulate.simulate(tmp_path, windows=4)
     simulate.simulate(tmp_path, tool="verilator")
 

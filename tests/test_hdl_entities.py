@@ -65,21 +65,24 @@ def test_rom(work, rng, depth):
 
 
 @pytest.mark.parametrize(
-    ("unroll", "places", "segments", "blocks"),
+    ("unroll", "packings", "segments", "blocks"),
     [
-        (1, [7], [5], 0),
-        (1, [7, 7, 7], [8, 2, 1], 1),
-        (2, [4] * 9, [16, 4], 2),
-        (3, [4, 4], [4, 4], 0),
-        (2, [8, 8, 6, 6, 6, 3, 3, 3, 3, 3, 3], [8, 3], 1),
+        (1, {7: 1}, [5], 0),
+        (1, {7: 3}, [8, 2, 1], 1),
+        (2, {4: 9}, [16, 4], 2),
+        (3, {4: 2}, [4, 4], 0),
+        (2, {3: 6, 6: 3, 8: 2}, [8, 3], 1),
     ],
 )
-def test_weight_store(work, rng, unroll, places, segments, blocks):
-    depth, lows = sum(segments), [unroll * places[:k].count(bits) * bits for k, bits in enumerate(places)]
-    word_bits = max(low + unroll * bits for low, bits in zip(lows, places, strict=True))
+def test_weight_store(work, rng, unroll, packings, segments, blocks):
+    depth, word_bits = sum(segments), max(unroll * bits * weights for bits, weights in packings.items())
     contents = [int.from_bytes(rng.bytes(16)) % 2**word_bits for _ in range(depth)]
-    clocks = [{"read_address": int(rng.integers(depth)), "read_place": int(rng.integers(len(places)))} for _ in range(80)]
-    generics = {"unroll": unroll, "weight_bits": max(places), "word_bits": word_bits, "place_lows": lows, "place_bits": places}
+    counts = list(packings.values())
+    clocks = [{"read_address": int(rng.integers(depth)), "read_packing": int(rng.integers(len(packings)))} for _ in range(80)]
+    for clock in clocks:
+        clock["read_place"] = int(rng.integers(counts[clock["read_packing"]]))
+    generics = {"unroll": unroll, "weight_bits": max(packings), "word_bits": word_bits}
+    generics |= {"packing_bits": list(packings), "packing_weights": counts}
     clocks = twins.weight_store(clocks, contents, generics)
     generics |= {"depth": depth, "contents": [f"{word:0{word_bits}b}" for word in contents]}
     generics |= {"segment_depths": segments, "block_segments": blocks, "memory_type": "auto"}
@@ -418,7 +421,8 @@ def design(work, tmp_path, name, monkeypatch):
 @designs
 def test_issue(work, rng, design, pace):
     plan, generics = design("issue")
-    generics |= {"program": "work.design_pkg.issue_program", "lanes": plan.shape.lanes, "place_count": len(plan.weight_places)}
+    generics |= {"program": "work.design_pkg.issue_program", "lanes": plan.shape.lanes}
+    generics |= {"places": max(p.weights for p in plan.weight_packings), "packings": len(plan.weight_packings)}
     whole = list(issued(plan))
     assert sum(entry.valid for entry in whole) == sum(i.steps * plan.shape.groups * i.inner for i in plan.instructions)
     head = plan.instructions[-1]

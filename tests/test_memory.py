@@ -26,12 +26,12 @@ def flat(plan):
     words, unroll = contents(plan).weights, plan.shape.unroll
     for i in plan.instructions:
         if i.w_source == "weight_rom":
-            places = plan.weight_places[i.first_place : i.last_place + 1]
-            held = words[i.w_base : i.w_base + i.memory_words]
-            codes = [[word >> (low + u * bits) & (1 << bits) - 1 for u in range(unroll)] for word in held for low, bits in places]
+            bits, count = plan.weight_packings[i.packing]
+            held = words[i.w_base : i.w_base + plan.memory_words(i)]
+            firsts = range(0, count * unroll * bits, unroll * bits)
+            codes = [[word >> (first + u * bits) & (1 << bits) - 1 for u in range(unroll)] for word in held for first in firsts]
             used = i.steps * i.inner
             assert not any(map(any, codes[used:]))  # behind the last weight of a layer
-            bits = places[0].bits
             yield [[code - (code >> bits - 1 << bits) for code in term] for term in codes[:used]]
 
 
@@ -52,7 +52,7 @@ def test_a_design_that_fits_is_left_alone():
 def test_weights_that_exceed_the_block_ram_fill_it_and_the_rest_becomes_luts(large):
     plan = allocate(schedule(large, HardwareConfig()))
     assert blocks(plan) == DEVICES["xc7s15"].ramb18
-    assert plan.weight_places == tuple((8 * k, 8) for k in range(9))  # 72 bits of two RAMB18, parity included
+    assert plan.weight_packings == ((8, 9),)  # nine weights of 8 bits fill the 72 bits of two RAMB18, parity included
     assert sum(plan.weight_segments) == plan.weight_words
     assert sum(plan.weight_segments[: plan.block_segments]) == 10 * ROWS
     assert plan.weight_segments[plan.block_segments :] == (plan.weight_words - 10 * ROWS,)
@@ -70,20 +70,20 @@ def test_packing_keeps_every_weight_in_its_place(large, bits, unroll):
     assert list(flat(before)) == list(flat(after)) == list(expected(before))
     for old, new in zip(before.instructions, after.instructions, strict=True):
         if old.w_source == "weight_rom":
-            assert {place.bits for place in after.weight_places[new.first_place : new.last_place + 1]} == {new.source.weight_bits}
+            assert after.weight_packings[new.packing].bits == new.source.weight_bits
         else:
             assert new.w_base == old.w_base
     assert after.weight_words == sum(after.weight_segments) == len(contents(after).weights)
 
 
-def test_layers_of_few_bits_take_little_block_ram(large):
-    """Half of the weights at 4 bits save a quarter of the blocks; extended to the widest they would save none."""
-    body = ModelConfig(window=12, features=7, d_model=32)
-    blocks_of = []
-    for overrides in ((), (("0.hidden.weight", 4), ("0.output.weight", 4))):
-        plan = schedule(small.program(body, QuantConfig(bits=8, overrides=overrides)), HardwareConfig())
-        blocks_of.append(blocks(memory._segmented(plan, 60)))
-    assert blocks_of[1] < blocks_of[0] - 1
+def test_layers_of_few_bits_leave_fewer_constants_in_luts(large):
+    """Two thirds of the weights at 4 bits: extended to the widest they would save nothing."""
+    narrow = QuantConfig(bits=8, overrides=(("0.hidden.weight", 4), ("0.output.weight", 4)))
+    shape = ModelConfig(window=24, features=7, d_model=64)
+    plans = [allocate(schedule(program, HardwareConfig(device="xc7s6"))) for program in (large, small.program(shape, narrow))]
+    left = [plan.weight_segments[-1] * plan.weight_word_bits for plan in plans]
+    assert plans[1].weight_packings[0].bits == 4
+    assert left[0] - left[1] > 0.9 * 4 * 2 * 4 * 64**2
 
 
 def test_allocation_changes_neither_clocks_nor_what_was_chosen_by_hand(large):
@@ -98,7 +98,7 @@ def test_allocation_changes_neither_clocks_nor_what_was_chosen_by_hand(large):
 
 def test_weights_may_all_be_luts(large):
     plan = allocate(schedule(large, HardwareConfig(weights="distributed")))
-    assert len(plan.weight_places) == 1 and plan.block_segments == 0
+    assert plan.weight_packings == ((8, 1),) and plan.block_segments == 0
     assert blocks(plan) <= DEVICES["xc7s15"].ramb18
 
 

@@ -38,8 +38,9 @@ def weight_store(clocks, contents, generics):
     """The weights of one place of a memory word, extended to the widest, one clock after address and place."""
     g = SimpleNamespace(**generics)
     for before, clock in zip(clocks, clocks[1:], strict=False):
-        low, bits = g.place_lows[before["read_place"]], g.place_bits[before["read_place"]]
-        codes = [contents[before["read_address"]] >> (low + u * bits) & ((1 << bits) - 1) for u in range(g.unroll)]
+        bits = g.packing_bits[before["read_packing"]]
+        first = before["read_place"] * g.unroll
+        codes = [contents[before["read_address"]] >> (first + u) * bits & (1 << bits) - 1 for u in range(g.unroll)]
         clock["read_data"] = pack([code - (code >> (bits - 1) << bits) for code in codes], g.weight_bits)
     return clocks
 

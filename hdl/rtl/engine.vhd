@@ -56,8 +56,8 @@ entity engine is
     activation_depth : positive;
     broadcast_depth : positive;
     weight_word_bits : positive; -- of a memory word
-    place_lows : integer_vector; -- lowest bit of each place of weights in it
-    place_bits : integer_vector; -- bits of a weight at each place
+    packing_bits : integer_vector; -- bits of a weight in each way in which a memory word holds weights
+    packing_weights : integer_vector; -- and how many it holds
     weight_segments : integer_vector; -- memory words of each segment
     block_segments : natural;
     address_width : positive;
@@ -117,7 +117,8 @@ architecture rtl of engine is
   signal w_source, w_source_1 : w_source_t;
   signal x_address, w_address : address_t;
   signal x_bank, x_bank_1, x_bank_2 : bank_t;
-  signal w_place : natural range 0 to larger(place_lows'length, 2) - 1;
+  signal w_place : natural range 0 to larger(largest(packing_weights), 2) - 1;
+  signal w_packing : natural range 0 to larger(packing_bits'length, 2) - 1;
   signal w_lane : lane_t;
 
   signal input_address : unsigned(address_bits(input_depth) - 1 downto 0);
@@ -208,7 +209,8 @@ begin
       window => window,
       lanes => lane_count,
       unroll => unroll,
-      place_count => place_lows'length,
+      places => largest(packing_weights),
+      packings => packing_bits'length,
       address_width => address_width,
       count_width => count_width
     )
@@ -227,6 +229,7 @@ begin
       w_source => w_source,
       w_address => w_address,
       w_place => w_place,
+      w_packing => w_packing,
       w_lane => w_lane,
       diagonal => diagonal
     );
@@ -291,15 +294,15 @@ begin
       unroll => unroll,
       weight_bits => weight_bits,
       word_bits => weight_word_bits,
-      place_lows => place_lows,
-      place_bits => place_bits,
+      packing_bits => packing_bits,
+      packing_weights => packing_weights,
       depth => weights'length,
       contents => weights,
       segment_depths => weight_segments,
       block_segments => block_segments,
       memory_type => weight_memory
     )
-    port map (clk, weight_address, w_place, weight_word);
+    port map (clk, weight_address, w_place, w_packing, weight_word);
 
   head_store : entity work.rom
     generic map (width => unroll * head_bits, depth => head_weights'length, contents => head_weights, memory_type => head_memory)

@@ -17,7 +17,8 @@ entity issue is
     window : positive;
     lanes : positive;
     unroll : positive;
-    place_count : positive; -- of weights in a memory word
+    places : positive; -- of weights in a memory word
+    packings : positive; -- ways in which a memory word holds weights
     address_width : positive;
     count_width : positive -- bits of the counters of terms, clocks and steps
   );
@@ -37,7 +38,8 @@ entity issue is
     x_bank : out natural range 0 to larger(unroll, 2) - 1;
     w_source : out w_source_t;
     w_address : out unsigned(address_width - 1 downto 0);
-    w_place : out natural range 0 to larger(place_count, 2) - 1;
+    w_place : out natural range 0 to larger(places, 2) - 1;
+    w_packing : out natural range 0 to larger(packings, 2) - 1;
     w_lane : out natural range 0 to larger(lanes, 2) - 1;
     diagonal : out std_ulogic -- centre: the term is an output of this step; its bank says which
   );
@@ -69,7 +71,7 @@ architecture rtl of issue is
   signal group_index : natural range 0 to groups - 1;
 
   signal x, x_start, w, w_start : unsigned(address_width - 1 downto 0);
-  signal place, place_start : natural range 0 to larger(place_count, 2) - 1;
+  signal place, place_start : natural range 0 to larger(places, 2) - 1;
   signal bank : natural range 0 to unroll - 1;
   signal block_index, step_index : counter_t; -- of centre only
   signal lane, lane_start : natural range 0 to lanes - 1;
@@ -85,6 +87,7 @@ begin
   w_source <= now.w_source;
   w_address <= w;
   w_place <= place;
+  w_packing <= now.packing;
   w_lane <= lane;
 
   -- Without a LayerNorm there is no centre, and the counters are not built.
@@ -125,6 +128,8 @@ begin
 
       elsif state = fetch then
         now <= program(pc);
+        place <= 0; -- together with its packing: there is no place behind the last one
+        place_start <= 0;
         state <= setup;
 
       elsif state = setup then
@@ -137,8 +142,6 @@ begin
         x_start <= to_unsigned(now.x_base, address_width);
         w <= to_unsigned(now.w_base, address_width);
         w_start <= to_unsigned(now.w_base, address_width);
-        place <= now.first_place;
-        place_start <= now.first_place;
         bank <= 0;
         lane <= 0;
         lane_start <= 0;
@@ -186,7 +189,7 @@ begin
             if now.w_source = weight_rom and place /= now.last_place then
               place <= place + 1;
             elsif now.w_source = weight_rom or now.w_source = head_rom then
-              place <= now.first_place;
+              place <= 0;
               w <= w + 1;
             elsif now.w_source = keys then
               if bank = unroll - 1 then
@@ -222,8 +225,8 @@ begin
             place_start <= place + 1;
             w_start <= w;
           elsif now.w_source = weight_rom or now.w_source = head_rom then
-            place <= now.first_place;
-            place_start <= now.first_place;
+            place <= 0;
+            place_start <= 0;
             w <= w + 1;
             w_start <= w + 1;
           elsif now.w_source = keys then

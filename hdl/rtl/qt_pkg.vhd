@@ -21,8 +21,8 @@ package qt_pkg is
     w_source : w_source_t;
     x_base : count_t; -- address of the first lane operand
     w_base : count_t; -- address of the first weight's memory word, or of the first word of K or V
-    first_place : count_t; -- places of its weights in a memory word, all of one width
-    last_place : count_t;
+    last_place : count_t; -- of weights in a memory word
+    packing : count_t; -- how a memory word holds its weights
     last_term : count_t; -- of a sum
     last_clock : count_t; -- of a sum: the last term's or later
     last_step : count_t; -- a step is a group of `unroll` outputs

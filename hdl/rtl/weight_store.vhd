@@ -1,7 +1,8 @@
 -- Constant memory of weights, in segments of block RAM and of LUTs, several weights in one memory word.
 --
 -- `unroll` weights, one for each output feature, are addressed by their memory word and their place in the word. Packed so, they
--- use the parity bits of block RAM (nine weights of 8 bits fill 72), and layers of fewer bits have more places in the same word.
+-- use the parity bits of block RAM (nine weights of 8 bits fill 72), and of layers of fewer bits a word holds more: each width has
+-- its packing, from bit 0 on.
 --
 -- Twin:    tests/twins.py, weight_store.
 -- Clocks:  read_data follows read_address and read_place by one.
@@ -17,8 +18,8 @@ entity weight_store is
     unroll : positive;
     weight_bits : positive; -- of the widest weight; the others are extended to it
     word_bits : positive; -- of a memory word
-    place_lows : integer_vector; -- lowest bit of each place in a memory word
-    place_bits : integer_vector; -- bits of a weight at each place
+    packing_bits : integer_vector; -- bits of a weight in each packing
+    packing_weights : integer_vector; -- places in a memory word
     depth : positive; -- memory words
     contents : words_t; -- (depth - 1 downto 0)(word_bits - 1 downto 0)
     segment_depths : integer_vector; -- memory words of each segment, in the order of their addresses
@@ -28,7 +29,8 @@ entity weight_store is
   port (
     clk : in std_ulogic;
     read_address : in unsigned(address_bits(depth) - 1 downto 0);
-    read_place : in natural range 0 to larger(place_lows'length, 2) - 1;
+    read_place : in natural range 0 to larger(largest(packing_weights), 2) - 1;
+    read_packing : in natural range 0 to larger(packing_bits'length, 2) - 1;
     read_data : out std_ulogic_vector(unroll * weight_bits - 1 downto 0)
   );
 end entity;
@@ -55,23 +57,15 @@ architecture rtl of weight_store is
   end function;
 
   subtype word_t is std_ulogic_vector(word_bits - 1 downto 0);
-
-  function weights_at(word : word_t; place : natural) return std_ulogic_vector is
-    variable weights : std_ulogic_vector(unroll * weight_bits - 1 downto 0);
-    variable low : natural;
-  begin
-    for u in 0 to unroll - 1 loop
-      low := place_lows(place) + u * place_bits(place);
-      weights((u + 1) * weight_bits - 1 downto u * weight_bits) :=
-        std_ulogic_vector(resize(signed(word(low + place_bits(place) - 1 downto low)), weight_bits));
-    end loop;
-    return weights;
-  end function;
-
   type words_of_segments_t is array (0 to segments - 1) of word_t;
   signal words : words_of_segments_t;
   signal segment_1 : natural range 0 to larger(segments, 2) - 1;
-  signal place_1 : natural range 0 to larger(place_lows'length, 2) - 1;
+  signal packing_1 : natural range 0 to larger(packing_bits'length, 2) - 1;
+  signal word : word_t;
+
+  subtype weights_t is std_ulogic_vector(unroll * weight_bits - 1 downto 0);
+  type weights_of_packings_t is array (0 to packing_bits'length - 1) of weights_t;
+  signal weights : weights_of_packings_t;
 
 begin
 
@@ -114,23 +108,60 @@ begin
           segment_1 <= s;
         end if;
       end loop;
-      place_1 <= read_place;
+      packing_1 <= read_packing;
     end if;
   end process;
 
   process (all)
-    variable word : word_t;
   begin
-    word := words(0);
+    word <= words(0);
     for s in 1 to segments - 1 loop
       if segment_1 = s then
-        word := words(s);
+        word <= words(s);
       end if;
     end loop;
-    read_data <= weights_at(word, 0);
-    for p in 1 to place_lows'length - 1 loop
-      if place_1 = p then
-        read_data <= weights_at(word, p);
+  end process;
+
+  packings : for k in 0 to packing_bits'length - 1 generate
+    constant bits : positive := packing_bits(k);
+    type places_t is array (0 to packing_weights(k) - 1) of std_ulogic_vector(unroll * bits - 1 downto 0);
+    signal places : places_t;
+    signal place : std_ulogic_vector(unroll * bits - 1 downto 0);
+    signal place_1 : natural range 0 to larger(packing_weights(k), 2) - 1;
+  begin
+    process (clk)
+    begin
+      if rising_edge(clk) then
+        place_1 <= 0;
+        if read_packing = k then
+          place_1 <= read_place;
+        end if;
+      end if;
+    end process;
+
+    -- An index, because a chain of comparisons takes twice the LUTs.
+    choices : for p in 0 to packing_weights(k) - 1 generate
+      places(p) <= word((p + 1) * unroll * bits - 1 downto p * unroll * bits);
+    end generate;
+    one : if packing_weights(k) = 1 generate
+      place <= places(0); -- an index of no bits becomes a character string in GHDL's Verilog
+    end generate;
+    several : if packing_weights(k) > 1 generate
+      place <= places(place_1);
+    end generate;
+
+    extended : for u in 0 to unroll - 1 generate
+      weights(k)((u + 1) * weight_bits - 1 downto u * weight_bits) <=
+        std_ulogic_vector(resize(signed(place((u + 1) * bits - 1 downto u * bits)), weight_bits));
+    end generate;
+  end generate;
+
+  process (all)
+  begin
+    read_data <= weights(0);
+    for k in 1 to packing_bits'length - 1 loop
+      if packing_1 = k then
+        read_data <= weights(k);
       end if;
     end loop;
   end process;
