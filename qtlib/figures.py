@@ -15,8 +15,11 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qtlib.config import HardwareConfig
+from qtlib.devices import device
 from qtlib.memory import Placed
 from qtlib.paths import figures, write_atomic
+from qtlib.resources import UNITS, Estimate, exceeded
 
 # Okabe and Ito 2008, "Color Universal Design"; yellow left out because it vanishes in print.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -25,6 +28,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 PREVIEW_DPI = 110
 
 RAMB18_BITS = 18_432
+FULLEST = 150  # % of a budget at which `budget` cuts a bar off: a design may need a hundred times its device
 # Components of an estimate and stores of a design in the words of the field.
 LABELS = {
     "activation_store": "activations",
@@ -99,6 +103,49 @@ def memory_map(rows: Sequence[Placed], ramb18: int, lut_memory: int) -> Figure:
         above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8, frameon=False)
     if soft:
         below.legend(loc="lower right", fontsize=8)
+    return fig
+
+
+def counted(found: Estimate, kind: str) -> tuple[float, float]:
+    """The least and the most that synthesis may count of a resource, by the band of an estimate."""
+    value, band = getattr(found.total, kind), found.band.get(kind, 0)
+    return value / (1 + band), value / (1 - band)
+
+
+def verdict(found: Estimate, name: str) -> str:
+    """Whether an estimated design fits a device, and where the band of the estimate leaves that open."""
+    there = device(name)
+    ends = {kind: (*counted(found, kind), getattr(there, kind)) for kind in UNITS}
+    if surely := [UNITS[kind] for kind, (low, _, size) in ends.items() if low > size]:
+        return f"exceeds the {name}: {', '.join(surely)}"
+    if perhaps := [UNITS[kind] for kind, (_, high, size) in ends.items() if high > size]:
+        word = "exceeds" if exceeded(found, name) else "fits"
+        return f"{word} the {name} by estimate, but the budget lies within the band: {', '.join(perhaps)}"
+    return f"fits the {name}"
+
+
+def budget(found: Estimate, hardware: HardwareConfig) -> Figure:
+    """Draw what an estimated design needs of its device, with the band of the estimate, its clocks and whether it fits."""
+    there = device(hardware.device)
+    over = exceeded(found, hardware.device)
+    fig, ax = plt.subplots(figsize=(7, 2.6))
+    labels = []
+    for place, (kind, unit) in enumerate(UNITS.items()):
+        needed, size = getattr(found.total, kind), getattr(there, kind)
+        low, high = (100 * value / size for value in counted(found, kind))
+        percent = 100 * needed / size
+        style = {"color": PALETTE[1], "hatch": "//"} if kind in over else {"color": PALETTE[0]}
+        ax.barh(place, percent, height=0.7, edgecolor="white", **style)
+        if high > low:
+            ax.errorbar(percent, place, xerr=[[percent - low], [high - percent]], color="black", capsize=3, marker="")
+        labels.append(f"{unit}: {round(needed):,} of {size:,} ({percent:.0f} %)")
+    ax.axvline(100, color="black", linestyle="--", marker="", linewidth=1)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, FULLEST), xlabel=f"% of the {hardware.device}; whiskers: band of the estimate")
+    ax.grid(visible=False, axis="y")
+    latency = f"{found.clocks:,} clocks, {found.clocks / hardware.clock_mhz:,.1f} µs at {hardware.clock_mhz:g} MHz"
+    fig.suptitle(f"{latency}\n{verdict(found, hardware.device)}", fontsize="medium")
     return fig
 
 

@@ -17,6 +17,7 @@ import nbformat
 from qtlib import paths
 
 VOLATILE = ("papermill", "execution", "ExecuteTime")  # cell metadata that changes with every run
+WIDGET = "application/vnd.jupyter.widget-view+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -167,7 +168,9 @@ def clean(notebook: Any) -> None:
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
         if cell.cell_type == "code":
-            cell.outputs = _merge_streams(cell.outputs)
+            # A widget without its kernel is nothing, and its id is another one in every run.
+            lasting = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            cell.outputs = _merge_streams(lasting)
             for output in cell.outputs:
                 _scrub(output)
 

@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 import json
 import os
@@ -392,9 +393,44 @@ def start(base, epochs, **call):
     return subprocess.Popen([sys.executable, "-c", ANOTHER_PROCESS, *words], stdout=subprocess.PIPE, text=True)
 
 
-def wait_for_a_running_trial(name):
+@contextlib.contextmanager
+def postgresql():
+    """A server of its own on a free port of the loopback."""
+    if not POSTGRES or not shutil.which("runuser"):
+        text = "PostgreSQL is not installed; install it with: sudo apt-get install postgresql"
+        if os.environ.get("QTLIB_REQUIRE_TOOLS") == "1":
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)
+    folder = os.path.dirname(POSTGRES[-1])
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # the server refuses to run as root
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = subprocess.run([*user, "mktemp", "-d"], check=True, capture_output=True, text=True, cwd="/").stdout.strip()
+    data, options = f"{place}/data", f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
+    quietly = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
+    subprocess.run([*user, f"{folder}/initdb", "-D", data, "-U", "qt", "-A", "trust", "--no-sync"], **quietly)
+    subprocess.run([*user, f"{folder}/pg_ctl", "-D", data, "-o", options, "-l", f"{place}/log", "-w", "start"], **quietly)
+    try:
+        yield f"postgresql://qt:secret@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*user, f"{folder}/pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], cwd="/", stdout=subprocess.DEVNULL)
+        subprocess.run([*user, "rm", "-rf", place], cwd="/")
+
+
+# Storages of the studies whose processes are killed; without a URL it is the journal.
+KEPT = {"journal": contextlib.nullcontext, "postgresql": postgresql}
+
+
+@pytest.fixture(params=KEPT)
+def kept(request):
+    with KEPT[request.param]() as url:
+        yield url
+
+
+def wait_for_a_running_trial(found):
     for _ in range(600):
-        running = [t for t in explore.load(name).get_trials(deepcopy=False) if "owner" in t.user_attrs]
+        running = [t for t in found.get_trials(deepcopy=False) if "owner" in t.user_attrs]
         running = [t for t in running if not t.state.is_finished() and "groups" in t.params]  # its last choice is made
         if running:
             return running[0]
@@ -402,21 +438,22 @@ def wait_for_a_running_trial(name):
     raise AssertionError("no trial is running")
 
 
-def test_a_killed_search_loses_only_its_running_trial_and_that_is_taken_up(base):
-    process = start(base, 60, trials=9)
+def test_a_killed_search_loses_only_its_running_trial_and_that_is_taken_up(base, kept):
+    process = start(base, 60, trials=9, storage=kept)
     assert "1/9 trials" in process.stdout.readline()
-    lost = wait_for_a_running_trial("s")
+    found = explore.load("s", kept)
+    lost = wait_for_a_running_trial(found)
     process.kill()
     process.wait()
-    before = explore.trials(explore.load("s"))
+    before = explore.trials(found)
     done = before[before.outcome == "complete"]
     long = replace(base, train=replace(SHORT, qat_epochs=60))
-    after = explore.trials(searched(long, len(done) + 1, hopeless=100.0))
+    after = explore.trials(searched(long, len(done) + 1, storage=kept, hopeless=100.0))
     assert after[after.number.isin(done.number)].equals(done)
     assert (after.outcome == "complete").sum() == len(done) + 1
     assert re.fullmatch(r"worker \d+ on .* was killed; its parameters were enqueued again", after.why[lost.number])
     # a waiting anchor may come before it
-    again = [t for t in explore.load("s").get_trials() if t.user_attrs.get("takes_up") == lost.number]
+    again = [t for t in found.get_trials() if t.user_attrs.get("takes_up") == lost.number]
     assert len(again) == 1 and (again[0].params or again[0].system_attrs["fixed_params"]) == lost.params
 
 
@@ -434,8 +471,8 @@ def test_a_trial_of_a_process_that_is_gone_is_taken_up_in_every_storage(base, me
     assert explore.trials(found).why[1] == f"worker {gone.pid} on {owner[0]} was killed; its parameters were enqueued again"
 
 
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
+@pytest.fixture(scope="module", params=KEPT)
+def crowd(request, tmp_path_factory):
     """A search of two workers, of which one is killed after the first trial; it is interrupted after the next trial that a third has started."""
     folder = tmp_path_factory.mktemp("crowd")
     seen = SimpleNamespace(killed=None, lines=[])
@@ -443,19 +480,19 @@ def crowd(tmp_path_factory):
     def disturb(line):
         seen.lines.append(line)
         if seen.killed is None:
-            seen.killed = wait_for_a_running_trial("crowd")
+            seen.killed = wait_for_a_running_trial(explore.load("crowd", url))
             os.kill(seen.killed.user_attrs["owner"][1], signal.SIGKILL)
-        owners = {t.user_attrs["owner"][1] for t in explore.load("crowd").get_trials(deepcopy=False) if "owner" in t.user_attrs}
+        owners = {t.user_attrs["owner"][1] for t in explore.load("crowd", url).get_trials(deepcopy=False) if "owner" in t.user_attrs}
         if len(owners) == 3:  # the new worker has its first trial
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, KEPT[request.param]() as url:
         patch.setenv("QTLIB_PREPARED", str(folder / "prepared"))
         long = make(folder)
         long = replace(long, train=replace(SHORT, qat_epochs=30))
         with pytest.raises(KeyboardInterrupt):
-            searched(long, 99, name="crowd", workers=2, progress=disturb, hopeless=100.0)
-        found = explore.load("crowd")
+            searched(long, 99, name="crowd", storage=url, workers=2, progress=disturb, hopeless=100.0)
+        found = explore.load("crowd", url)
         yield SimpleNamespace(trials=found.get_trials(), table=explore.trials(found), **vars(seen))
 
 
@@ -508,38 +545,14 @@ def test_a_search_whose_workers_die_at_once_ends(base, monkeypatch, code, text):
         searched(base, 2, workers=2)
 
 
-@pytest.fixture
-def postgres(tmp_path):
-    """A server of its own on a free port of the loopback."""
-    if not POSTGRES or not shutil.which("runuser"):
-        text = "PostgreSQL is not installed; install it with: sudo apt-get install postgresql"
-        if os.environ.get("QTLIB_REQUIRE_TOOLS") == "1":
-            pytest.fail(text, pytrace=False)
-        pytest.skip(text)
-    folder = os.path.dirname(POSTGRES[-1])
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # the server refuses to run as root
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = subprocess.run([*user, "mktemp", "-d"], check=True, capture_output=True, text=True, cwd="/").stdout.strip()
-    data, options = f"{place}/data", f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-    quietly = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
-    subprocess.run([*user, f"{folder}/initdb", "-D", data, "-U", "qt", "-A", "trust", "--no-sync"], **quietly)
-    subprocess.run([*user, f"{folder}/pg_ctl", "-D", data, "-o", options, "-l", f"{place}/log", "-w", "start"], **quietly)
-    try:
-        yield f"postgresql://qt:secret@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*user, f"{folder}/pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], cwd="/", stdout=subprocess.DEVNULL)
-        subprocess.run([*user, "rm", "-rf", place], cwd="/")
-
-
-def test_a_study_in_postgresql_has_several_workers_and_goes_on(base, postgres):
-    searched(base, 3, workers=2, storage=postgres, hopeless=100.0)
-    found = explore.load("s", postgres)
+@pytest.mark.parametrize("kept", ["postgresql"], indirect=True)
+def test_a_study_in_postgresql_has_several_workers_and_goes_on(base, kept):
+    searched(base, 3, workers=2, storage=kept, hopeless=100.0)
+    found = explore.load("s", kept)
     table = explore.trials(found)
     assert len({t.user_attrs["owner"][1] for t in found.get_trials() if "owner" in t.user_attrs} - {os.getpid()}) == 2
     assert search.finished(found) == 3 and found._storage.get_heartbeat_interval() == storage.HEARTBEAT
-    whole = explore.trials(searched(base, 4, storage=postgres, hopeless=100.0))
+    whole = explore.trials(searched(base, 4, storage=kept, hopeless=100.0))
     done = table[table.outcome == "complete"]
     assert whole[whole.number.isin(done.number)].equals(done) and (whole.outcome == "complete").sum() == len(done) + 1 == 4
 

@@ -121,3 +121,35 @@ def test_a_heat_map_without_a_range_is_refused():
     _, ax = plt.subplots()
     with pytest.raises(ValueError, match=r"^figures: full=0\.0 must be above empty=0\.0$"):
         figures.heat_map(ax, pd.DataFrame([[1.0]]), digits=1, full=0.0)
+
+
+def estimated(lut, dsp=0):
+    total = memory.Resources(lut=lut, dsp=dsp)
+    return resources.Estimate("formula", {}, total, 4066, 4000, {"lut": 0.10, "ff": 0.08})
+
+
+@pytest.mark.parametrize(
+    ("lut", "dsp", "text"),
+    [
+        (7000, 20, "fits the xc7s15"),
+        (7300, 20, "fits the xc7s15 by estimate, but the budget lies within the band: LUTs"),
+        (8700, 20, "exceeds the xc7s15 by estimate, but the budget lies within the band: LUTs"),
+        (8900, 21, "exceeds the xc7s15: LUTs, DSP blocks"),
+    ],
+)
+def test_the_verdict_says_where_the_band_leaves_it_open(lut, dsp, text):
+    assert figures.verdict(estimated(lut, dsp), "xc7s15") == text
+
+
+def test_the_budget_shows_needs_in_percent_with_the_band_of_what_is_not_exact():
+    ax = figures.budget(estimated(4000, 20), HardwareConfig()).axes[0]
+    assert [bar.get_width() for bar in ax.patches] == [50, 0, 0, 100, 0]
+    whisker = ax.containers[1].lines[2][0].get_segments()[0][:, 0]
+    assert whisker == pytest.approx([50 / 1.1, 50 / 0.9])
+    assert ax.get_yticklabels()[0].get_text() == "LUTs: 4,000 of 8,000 (50 %)"
+    assert ax.figure.get_suptitle() == "4,066 clocks, 40.7 µs at 100 MHz\nfits the xc7s15"
+
+
+def test_what_exceeds_the_budget_is_told_by_more_than_colour():
+    bars = figures.budget(estimated(900_000, 20), HardwareConfig()).axes[0].patches
+    assert [bar.get_hatch() for bar in bars] == ["//", None, None, None, None]

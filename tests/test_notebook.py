@@ -25,6 +25,16 @@ def test_paths_are_replaced_in_tables_and_tracebacks_but_images_stay(monkeypatch
     assert error.traceback == ["in $QTLIB_DATA/a.csv"]
 
 
+def test_widgets_leave_neither_views_nor_state():
+    view = new_output("display_data", data={"text/plain": "VBox()", notebook.WIDGET: {"model_id": "3f0c"}})
+    kept = new_output("stream", name="stdout", text="a\n")
+    made = new_notebook(
+        cells=[new_code_cell("x", id="a", outputs=[view, kept])], metadata={"widgets": {"state": {"3f0c": {}}}}
+    )
+    notebook.clean(made)
+    assert made.cells[0].outputs == [kept] and "widgets" not in made.metadata
+
+
 def test_addresses_in_memory_are_cleaned_away():
     output = {"text/plain": "<pandas.io.formats.style.Styler at 0x7f531c512cd0>", "image/png": "at 0x12"}
     assert notebook._scrub(output) == {"text/plain": "<pandas.io.formats.style.Styler>", "image/png": "at 0x12"}
