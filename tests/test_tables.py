@@ -46,6 +46,16 @@ def test_at_the_widths_of_a_program_the_norm_is_that_of_the_integer_reference(na
         assert (rounded(found, y) == traced[op.y]).all()
 
 
+def test_a_quiet_token_meets_the_same_limit_of_the_root_as_in_the_integer_reference():
+    prog = program(SHAPES["layer-norm"], WIDTHS["8-bit"])
+    op = next(op for op in prog.operations if isinstance(op, LayerNorm))
+    x, y = np.zeros((1, 6, 7), np.int64), prog.tensors[op.y]
+    x[0, :, 0] = range(6)  # roots 0, 2, 4, ... and a limit of 3
+    found = tables.norm(x, factor=1 / y.scale[0], reciprocal_bits=op.reciprocal_bits)
+    assert (rounded(found, y) == integer.layer_norm(op, prog, x.astype(float))).all()
+    assert tables.error(found[0, 1], tables.exact_norm(x, factor=1 / y.scale[0])[0, 1], 8).largest > 1
+
+
 def test_exact_softmax_weighs_by_the_exponential_of_the_difference():
     scores = np.array([[[[3, 1], [-7, -7]]]])  # [B, H, n, n]
     v = np.array([[[10], [20]]])
