@@ -9,7 +9,7 @@ import pytest
 from qtlib.paths import ROOT
 
 ORDER = (
-    "paths config tools | program integer | data robust | model calibrate quantise lower train sensitivity study | "
+    "paths config tools | program integer | data robust | model calibrate quantise lower train sensitivity tables study | "
     "devices schedule contents memory resources emit verilog simulate netlist synthesise place vendor energy | deploy explore | results figures interactive notebook run benchmark __main__"
 )
 GROUPS = [group.split() for group in ORDER.split("|")]
