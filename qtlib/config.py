@@ -59,6 +59,7 @@ class DataConfig:
     horizon: int = 1  # steps from the last input to the first target
     outputs: int = 1  # consecutive targets per window, times the number of target columns
     anchored: bool = False  # the target is the change from the last observed value
+    relative: bool = False  # every feature is its change from the last step of the window
     features: tuple[str, ...] | None = None  # None: the data set's own choice
     targets: tuple[str, ...] | None = None
 
@@ -203,8 +204,11 @@ class Experiment:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """Every choice that decides a trained bit: neither ``norm_bits`` without LayerNorm nor a ``narrowing`` of no steps."""
+        """Every choice that decides a trained bit: no ``norm_bits`` without LayerNorm, no ``narrowing`` of no steps, no ``relative``
+        that is off."""
         plain = asdict(self)
+        if not self.data.relative:
+            del plain["data"]["relative"]
         if self.quant:
             idle = {"norm_bits": self.model.norm != "layer", "narrowing": not self.quant.narrowing}
             plain["quant"] = {name: value for name, value in plain["quant"].items() if not idle.get(name)}

@@ -1,6 +1,6 @@
 """What a deployed model meets that its data did not have: noise, drift and missing samples on the input windows.
 
-Only what the model sees changes. The truth stays, and so does the anchor of an anchored forecast, which the host adds itself.
+The windows are not relative: there a drift of the sensor would cancel. Only what the model sees changes. The truth stays, and so does the anchor of an anchored forecast, which the host adds itself.
 """
 
 from __future__ import annotations

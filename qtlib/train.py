@@ -167,7 +167,10 @@ def calibrated(experiment: Experiment, start: Encoder | QuantisedEncoder, prepar
 
 
 def metadata(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
-    """What a host needs to feed a program and to read its forecasts: ``scaled = (unit - offset) / scale``."""
+    """What a host needs to feed a program and to read its forecasts: ``scaled = (unit - offset) / scale``.
+
+    Of relative windows a host subtracts the last step first.
+    """
     series, data = prepared.series, experiment.data
     return {
         "run_id": experiment.run_id,
@@ -182,6 +185,7 @@ def metadata(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "horizon": data.horizon,
         "steps": data.outputs,
         "anchored": data.anchored,
+        "relative": data.relative,
         "input_offset": prepared.x_offset.tolist(),
         "input_scale": prepared.x_scale.tolist(),
         "target_offset": prepared.y_offset.tolist(),

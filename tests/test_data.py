@@ -433,6 +433,32 @@ def test_a_soft_sensor_is_asked_for_the_last_step_and_has_no_anchor():
     assert not prepared.train.anchor.any()
 
 
+def test_relative_windows_hold_the_change_from_their_last_step():
+    values = np.cumsum(np.arange(60) % 7).astype(float)
+    plain, relative = (prepare(DataConfig(window=4, relative=r), series=series(values)) for r in (False, True))
+    for before, after in zip((plain.train, plain.validation, plain.test), (relative.train, relative.validation, relative.test), strict=True):
+        units = before.x * plain.x_scale
+        np.testing.assert_allclose(after.x * relative.x_scale, units - units[:, -1:], atol=1e-4)
+        np.testing.assert_array_equal(after.y, before.y)
+    assert not relative.test.x[:, -1].any() and not relative.x_offset.any()
+    assert relative.train.x.std() == pytest.approx(1)
+
+
+def test_a_level_that_the_training_never_saw_does_not_reach_relative_windows():
+    values = np.tile([0.0, 1.0, 3.0, 2.0], 20)
+    shifted = np.where(np.arange(80) < 40, values, values + 100)  # behind the train rows
+    first, second = (prepare(DataConfig(window=4, relative=True, anchored=True), series=series(v)) for v in (values, shifted))
+    np.testing.assert_array_equal(first.train.x, second.train.x)
+    assert np.abs(second.test.x).max() == pytest.approx(np.abs(first.test.x).max())
+
+
+def test_a_feature_that_never_changes_in_a_window_cannot_be_relative():
+    index = hours(range(20), range(100, 120), range(200, 220), range(300, 320))
+    frame = pd.DataFrame({"a": np.arange(80.0) % 7, "b": np.repeat(np.arange(4.0), 20)})
+    with pytest.raises(ValueError, match="feature 'b' never changes within a train window; leave it out, or take relative=False"):
+        prepare(DataConfig(window=4, relative=True), series=series(frame, index=index, features=("a", "b")))
+
+
 def test_an_anchored_target_is_the_scaled_change_and_comes_back():
     values = np.random.default_rng(0).normal(50, 5, 80)
     prepared = prepare(DataConfig(window=4, outputs=2, anchored=True), series=series(values))

@@ -38,14 +38,14 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """A series cut and scaled: ``scaled = (unit - offset) / scale``."""
+    """A series cut and scaled: ``scaled = (unit - offset) / scale``; of relative windows ``(unit - last step) / scale``."""
 
     config: DataConfig
     series: Series
     train: Windows
     validation: Windows
     test: Windows
-    x_offset: np.ndarray  # [m]
+    x_offset: np.ndarray  # [m], 0 if relative
     x_scale: np.ndarray  # [m]
     y_offset: np.ndarray  # [O], 0 if anchored
     y_scale: np.ndarray  # [O]
@@ -183,6 +183,8 @@ def prepare(config: DataConfig, *, series: Series | None = None) -> Prepared:
         anchor = np.tile(values[last], config.outputs) if config.horizon else np.zeros(y.shape)
         cut[split] = Windows(x, y, anchor, series.frame.index.to_numpy()[last])
 
+    if config.relative:
+        x_offset, x_scale = np.zeros_like(x_scale), x_scale * _make_relative(cut, series.features)
     if config.anchored:
         y_offset, y_scale = np.zeros_like(y_scale), (cut["train"].y - cut["train"].anchor).std(axis=0)
         if not y_scale.all():
@@ -193,6 +195,22 @@ def prepare(config: DataConfig, *, series: Series | None = None) -> Prepared:
     return Prepared(
         config=config, series=series, x_offset=x_offset, x_scale=x_scale, y_offset=y_offset, y_scale=y_scale, **cut
     )
+
+
+def _make_relative(cut: dict[str, Windows], features: tuple[str, ...]) -> np.ndarray:
+    """Subtract the last step of every window, and bring the features to unit spread on train again; [m], what they are divided by.
+
+    The level of a series moves between its splits; its changes do less (last-value normalisation of NLinear, arXiv 2205.13504,
+    section 3). The host subtracts, as it adds the anchor.
+    """
+    changes = {split: windows.x - windows.x[:, -1:] for split, windows in cut.items()}
+    spread = changes["train"].std(axis=(0, 1), dtype=np.float64)
+    for feature, value in zip(features, spread, strict=True):
+        if value == 0:
+            raise ValueError(f"data: feature {feature!r} never changes within a train window; leave it out, or take relative=False")
+    for split, windows in cut.items():
+        cut[split] = windows._replace(x=(changes[split] / spread).astype(np.float32))
+    return spread
 
 
 def errors(prediction: np.ndarray, truth: np.ndarray) -> Errors:
