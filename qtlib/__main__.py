@@ -127,6 +127,17 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
     export.add_argument("--verify", action="store_true", help="simulate it, too")
     export.add_argument("--synthesise", action="store_true", help="map it with Yosys, too")
+    fits = command("fit", _fit, "fit the estimate to Vivado's reports of designs, apart from the fit to Yosys")
+    fits.add_argument(
+        "designs", nargs="+", type=Path, metavar="DIRECTORY", help="emitted, and with the reports of vivado.tcl"
+    )
+    fits.add_argument(
+        "--table",
+        type=Path,
+        default=paths.ROOT / "data" / "vendor_knowledge.csv",
+        metavar="FILE",
+        help="CSV of the counts; the coefficients go beside it as JSON (default: data/vendor_knowledge.csv)",
+    )
     command("deployability", _deployability, "estimate which published shapes fit; writes data/deployability.csv")
     bench = command("bench", _bench, "measure speed as ratios to named references; writes data/results/benchmark.json")
     bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none: all")
@@ -140,7 +151,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         sub = command(name, handler, text)
         sub.add_argument("program", type=Path, help="file of an integer program")
-        if name != "estimate":
+        if name == "estimate":
+            sub.add_argument(
+                "--coefficients", type=Path, metavar="FILE", help="of the command fit (default: those fitted to Yosys)"
+            )
+        else:
             sub.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
             sub.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
         if name == "emit":
@@ -263,6 +278,12 @@ def _export(arguments: argparse.Namespace) -> None:
     print(written)
 
 
+def _fit(arguments: argparse.Namespace) -> None:
+    from qtlib import knowledge
+
+    print(*knowledge.fit_reports(arguments.designs, arguments.table), sep="\n")
+
+
 def _deployability(arguments: argparse.Namespace) -> None:
     from qtlib import deploy
 
@@ -294,11 +315,12 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _estimate(arguments: argparse.Namespace) -> None:
-    from qtlib import program, resources
+    from qtlib import knowledge, program, resources
 
+    coefficients = knowledge.load(arguments.coefficients) if arguments.coefficients else None
     loaded, hardware = program.load(arguments.program), _hardware(arguments)
-    _print(resources.estimate(loaded, hardware))
-    resources.check_fit(loaded, hardware)
+    _print(resources.estimate(loaded, hardware, coefficients))
+    resources.check_fit(loaded, hardware, coefficients)
 
 
 def _emit(arguments: argparse.Namespace) -> None:

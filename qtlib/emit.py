@@ -17,7 +17,7 @@ from qtlib.config import STORES, HardwareConfig
 from qtlib.contents import contents
 from qtlib.memory import allocate
 from qtlib.paths import HDL, write_atomic
-from qtlib.program import Codes, Context, Head, LayerNorm, Program, Scores
+from qtlib.program import Codes, Context, Head, LayerNorm, Program, Scores, save
 from qtlib.resources import check_fit
 from qtlib.schedule import Instruction, Schedule, schedule
 
@@ -95,7 +95,9 @@ def emit(
     outputs = program.output.shape[0]
     top = _templates.get_template("accelerator.vhd.j2").render(**common, generics=generics, outputs=outputs)
     write_atomic(directory / "accelerator.vhd", top)
-    write_atomic(directory / "design.json", json.dumps(describe(plan), indent=1, sort_keys=True) + "\n")
+    save(program, directory / "program.qtp")
+    described = describe(plan) | {"asked": asdict(hardware)}  # of which the allocation has settled memory types
+    write_atomic(directory / "design.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
     vendor = {
         "part": plan.hardware.device + PACKAGE,
         "sources": " ".join(SOURCES),
@@ -126,6 +128,7 @@ def write_vectors(program: Program, codes: Codes, directory: Path) -> int:
 def describe(plan: Schedule) -> dict[str, Any]:
     """What a design is, for reports: shape, clocks and stores; every number is a formula of the schedule."""
     return {
+        "qtlib": __version__,
         "program": plan.program.digest,
         "run_id": plan.program.metadata.get("run_id"),
         "hardware": asdict(plan.hardware),

@@ -2,7 +2,8 @@
 
 Multipliers, block RAM and distributed RAM follow from the schedule and the rules by which Yosys maps memories; they are exact.
 LUTs and flip-flops of control and data paths are sums of *quantities* (bits of an accumulator on every lane, ...) times
-coefficients, least squares on the counts of data/knowledge.csv (``python tests/knowledge.py fit``). How far off an estimate may be is
+coefficients, least squares on the counts of data/knowledge.csv (``python tests/knowledge.py fit``); `qtlib.knowledge` fits them to the Vivado
+reports of a user as well. How far off an estimate may be is
 `BAND`, from the designs of data/held_out.csv, which the fit has not seen; a test holds it.
 """
 
@@ -50,15 +51,24 @@ COMPONENTS = (
 )
 
 
+class Coefficients(NamedTuple):
+    """What the LUTs and flip-flops of each quantity come to, by the designs of one tool."""
+
+    fitted_to: str  # tool and version that counted them
+    band: dict[str, float]  # how far off a total may be, relative
+    values: dict[str, tuple[dict[str, float], dict[str, float]]]  # component -> LUTs, flip-flops of each quantity
+
+
 class Estimate(NamedTuple):
     """A design before synthesis; every number is a formula."""
 
     kind: str
+    fitted_to: str  # tool and version whose counts the coefficients fit
     components: dict[str, Resources]
     total: Resources
     clocks: int  # latency; exact
     interval: int  # exact
-    band: dict[str, float]  # `BAND`: how far off the total may be, relative; what is not in it is exact
+    band: dict[str, float]  # of the coefficients: how far off the total may be, relative; what is not in it is exact
 
 
 def by_component(entities: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -78,21 +88,27 @@ def by_component(entities: Mapping[str, Mapping[str, int]]) -> dict[str, dict[st
     return dict(sorted(found.items()))
 
 
-def estimate(program: Program, hardware: HardwareConfig) -> Estimate:
+def estimate(program: Program, hardware: HardwareConfig, coefficients: Coefficients | None = None) -> Estimate:
     """Estimate LUTs, flip-flops, DSP blocks and block RAM of a design.
+
+    Args:
+        coefficients: None: `YOSYS`; others by `qtlib.knowledge.load`. Multipliers and memories follow the rules of Yosys with any.
 
     Raises:
         ValueError: the hardware choices are illegal for this program.
     """
+    coefficients = coefficients or YOSYS
     plan = allocate(schedule(program, hardware))
-    components = {name: _soft(name, sizes) for name, sizes in quantities(plan).items()}
+    components = {name: _soft(coefficients.values[name], sizes) for name, sizes in quantities(plan).items()}
     dsp = {"multipliers": mapped_macs(plan), "requantisers": 2 * plan.shape.requantisers}
     for name, blocks in dsp.items():
         components[name] = components[name]._replace(dsp=blocks)
     for name, memory in memories(plan).items():
         components[name] = _sum(components.get(name, Resources()), memory)
     total = _sum(*components.values())
-    return Estimate("formula", dict(sorted(components.items())), total, plan.latency, plan.interval, BAND)
+    parts = dict(sorted(components.items()))
+    fitted_to, band, _ = coefficients
+    return Estimate("formula", fitted_to, parts, total, plan.latency, plan.interval, band)
 
 
 def exceeded(found: Estimate, name: str) -> dict[str, tuple[int, int]]:
@@ -102,13 +118,13 @@ def exceeded(found: Estimate, name: str) -> dict[str, tuple[int, int]]:
     return {kind: (needed, there) for kind, (needed, there) in pairs.items() if needed > there}
 
 
-def check_fit(program: Program, hardware: HardwareConfig) -> Estimate:
+def check_fit(program: Program, hardware: HardwareConfig, coefficients: Coefficients | None = None) -> Estimate:
     """Estimate a design and refuse it where it exceeds its device.
 
     Raises:
         ValueError: it does not fit; the text says what is exceeded by how much, and what would fit. Also as `estimate`.
     """
-    found = estimate(program, hardware)
+    found = estimate(program, hardware, coefficients)
     over = exceeded(found, hardware.device)
     if not over:
         return found
@@ -116,7 +132,7 @@ def check_fit(program: Program, hardware: HardwareConfig) -> Estimate:
         f"{needed - there:,} {UNITS[kind]} ({needed:,} of {there:,})" for kind, (needed, there) in over.items()
     )
     ways = [
-        next(filter(None, (fastest(program, group) for group in groups)), None)
+        next(filter(None, (fastest(program, group, coefficients) for group in groups)), None)
         for groups in _alternatives(program, hardware)
     ]
     texts = [f"{_changes(hardware, way)} with {best.clocks:,} clocks" for way, best in filter(None, ways)]
@@ -148,7 +164,9 @@ def _alternatives(program: Program, hardware: HardwareConfig) -> tuple[list[list
     return [same], others
 
 
-def fastest(program: Program, candidates: Iterable[HardwareConfig]) -> tuple[HardwareConfig, Estimate] | None:
+def fastest(
+    program: Program, candidates: Iterable[HardwareConfig], coefficients: Coefficients | None = None
+) -> tuple[HardwareConfig, Estimate] | None:
     """Of the hardware that fits its device by estimate, what takes the fewest clocks, and of equals the first; None: nothing fits."""
     window = program.input.shape[0]
     best = None
@@ -157,7 +175,7 @@ def fastest(program: Program, candidates: Iterable[HardwareConfig]) -> tuple[Har
         if best and least >= best[1].clocks:
             continue
         try:
-            found = estimate(program, candidate)
+            found = estimate(program, candidate, coefficients)
         except ValueError:  # such as products that are too wide to pack
             continue
         if not exceeded(found, candidate.device) and (best is None or found.clocks < best[1].clocks):
@@ -175,8 +193,8 @@ def _sum(*parts: Resources) -> Resources:
     return Resources(*(sum(column) for column in zip(*parts, strict=True)))
 
 
-def _soft(name: str, sizes: Mapping[str, float]) -> Resources:
-    luts, ffs = COEFFICIENTS[name]
+def _soft(pair: tuple[dict[str, float], dict[str, float]], sizes: Mapping[str, float]) -> Resources:
+    luts, ffs = pair
     return Resources(
         lut=sum(luts.get(key, 0) * size for key, size in sizes.items()),
         ff=sum(ffs.get(key, 0) * size for key, size in sizes.items()),
@@ -327,3 +345,5 @@ COEFFICIENTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
         {"row bits": 2.66, "one": 40.9},
     ),
 }
+
+YOSYS = Coefficients("Yosys 0.70", BAND, COEFFICIENTS)

@@ -10,7 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-REPORTS = {"utilisation": "utilisation.rpt", "timing": "timing.rpt", "power": "power.rpt"}
+REPORTS = {
+    "utilisation": "utilisation.rpt",
+    "hierarchy": "hierarchy.rpt",
+    "timing": "timing.rpt",
+    "power": "power.rpt",
+}
 ROWS = {
     "lut": "Slice LUTs",
     "lut_logic": "LUT as Logic",
@@ -20,6 +25,13 @@ ROWS = {
     "ramb36": "RAMB36/FIFO",
     "ramb18": "RAMB18",
     "dsp": "DSPs",
+}
+HIERARCHY = {  # what a cell in each column counts
+    "lut_logic": {"Logic LUTs": 1},
+    "lut_memory": {"LUTRAMs": 1, "SRLs": 1},
+    "ff": {"FFs": 1},
+    "ramb18": {"RAMB36": 2, "RAMB18": 1},
+    "dsp": {"DSP Blocks": 1},
 }
 POWERS = {"total": "Total On-Chip Power (W)", "dynamic": "Dynamic (W)", "static": "Device Static (W)"}
 BASIS = {
@@ -31,11 +43,11 @@ BASIS = {
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """The three reports of a design directory.
+    """The four reports of a design directory.
 
     Returns:
-        kind "vendor report", tool, version and part of the reports; ``utilisation`` in cells (``ramb18`` in halves, as everywhere in
-        qtlib), ``timing`` in ns and MHz, ``power`` in mW with what it rests on.
+        kind "vendor report", tool, version, part and date of the reports; ``utilisation`` in cells (``ramb18`` in halves, as everywhere in
+        qtlib), ``hierarchy`` as `hierarchy`, ``timing`` in ns and MHz, ``power`` in mW with what it rests on.
 
     Raises:
         FileNotFoundError: a report is missing; the text says how it is made.
@@ -55,7 +67,7 @@ def read(directory: Path) -> dict[str, Any]:
         for field in ("version", "part"):
             if head[field] != first[field]:
                 raise ValueError(
-                    f"vendor: {REPORTS[name]} is of {field} {head[field]}, utilisation.rpt of {first[field]}; make all three again"
+                    f"vendor: {REPORTS[name]} is of {field} {head[field]}, utilisation.rpt of {first[field]}; make all four again"
                 )
         if head["state"] not in ("Routed", "Fully Routed"):
             raise ValueError(f"vendor: {REPORTS[name]} is of a design in state {head['state']!r}, expected Routed")
@@ -64,7 +76,9 @@ def read(directory: Path) -> dict[str, Any]:
         "tool": "vivado",
         "version": first["version"],
         "part": first["part"],
+        "date": first["date"],
         "utilisation": utilisation(texts["utilisation"]),
+        "hierarchy": hierarchy(texts["hierarchy"]),
         "timing": timing(texts["timing"]),
         "power": power(texts["power"]) | {"process": heads["power"]["process"]},
     }
@@ -82,6 +96,7 @@ def _head(text: str, file: str) -> dict[str, str]:
         "part": f"xc{part[1]}{part[2]}",
         "state": fields.get("Design State", "not named"),
         "process": fields.get("Process", "not named"),
+        "date": fields.get("Date", "not named"),
     }
 
 
@@ -92,6 +107,43 @@ def utilisation(text: str) -> dict[str, int]:
         used[name] = int(_cell(text, row, "utilisation.rpt"))
     used["ramb18"] += 2 * used.pop("ramb36")
     return used
+
+
+def hierarchy(text: str) -> dict[str, dict[str, int]]:
+    """Cells of every instance without those below it, of ``report_utilization -hierarchical``.
+
+    A LUT that holds functions of two instances counts in both, so the LUTs may add up to more than the design has.
+
+    Returns:
+        counts by the instance path below the top, spelt as in `qtlib.synthesise`: ``engine/banks[0].activations`` is
+        ``engine/banks_n0_activations``.
+
+    Raises:
+        ValueError: there is no such table, or a cell of it is no count.
+    """
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    heads = [index for index, row in enumerate(rows) if row and row[0].strip() == "Instance"]
+    if not heads:
+        raise ValueError("vendor: hierarchy.rpt has no table of instances")
+    columns = [cell.strip().replace("DSP48", "DSP") for cell in rows[heads[0]]]  # the older spelling
+    found: dict[str, dict[str, int]] = {}
+    own, path = set(), []
+    for row in rows[heads[0] + 1 :]:
+        name, cells = row[0].strip(), dict(zip(columns, map(str.strip, row), strict=False))
+        if bad := [key for of in HIERARCHY.values() for key in of if not cells.get(key, "").isdigit()]:
+            raise ValueError(f"vendor: hierarchy.rpt, instance {name}: {bad[0]}={cells.get(bad[0])!r} is not a count")
+        counts = {kind: sum(each * int(cells[key]) for key, each in of.items()) for kind, of in HIERARCHY.items()}
+        depth = (len(row[0]) - len(row[0].lstrip())) // 2  # two blanks for each level
+        path = [*path[:depth], re.sub(r"\[(\d+)\]", r"_n\1", name).replace(".", "_")]
+        above = "/".join(path[1:depth])
+        if name.startswith("("):  # the row of what an instance holds beside those below it
+            own.add(above)
+            found[above] = counts
+            continue
+        if depth and above not in own:
+            found[above] = dict.fromkeys(counts, 0)
+        found["/".join(path[1:])] = counts
+    return found
 
 
 def timing(text: str) -> dict[str, float]:

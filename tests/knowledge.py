@@ -4,21 +4,21 @@ data/held_out.csv, on which they are judged and which the fit never reads.
     PYTHONPATH=tests python tests/knowledge.py            # skips what the files have; about an hour in all
     PYTHONPATH=tests python tests/knowledge.py fit        # prints the coefficients for qtlib/resources.py
     PYTHONPATH=tests python tests/knowledge.py estimates  # writes data/estimates.csv, every estimate beside its count
+    PYTHONPATH=tests python tests/knowledge.py emit FOLDER  # writes the fitted designs, for Vivado and `python -m qtlib fit`
 
 The programs are random but seeded, so that no training is needed; `case` rebuilds one. A part of the fitted designs and all of the
 others are drawn by `draw` from a number: shape, widths, lanes, unroll, memory and multiplier types at random.
 """
 
-import csv
 import random
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
-import numpy as np
 import small
 
-from qtlib import paths, resources, synthesise
+from qtlib import knowledge, paths, resources, synthesise
 from qtlib.config import BITS, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
 from qtlib.memory import allocate
@@ -34,6 +34,7 @@ HELD_OUT_DRAWS = (*range(2000, 2019), *range(2020, 2041))
 LANES, CONSTANT_BITS = 36, 150_000  # of a drawn design at most: multipliers, and weights in LUTs
 COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
 KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory", "norm")
+NUMBERS = tuple(name for name in KEYS if name not in ("multiplier", "memory", "norm"))
 COLUMNS = ("tool", "version", *KEYS, "component", *COUNTS)
 # In the order of KEYS. Lanes, requantisers and multipliers are named, so that a better automatic choice changes no case.
 CASES = (
@@ -60,6 +61,7 @@ CASES = (
 )
 
 
+@cache
 def case(window, features, outputs, d_model, heads, layers, bits, mixed, lanes, unroll, requantisers, multiplier, memory, norm):
     """Program and hardware of one case."""
     shape = ModelConfig(
@@ -110,17 +112,7 @@ def draw(number):
 
 def rows(file=FILE):
     """What a file holds, numbers as integers."""
-    if not file.exists():
-        return []
-    with open(file, newline="") as stream:
-        table = csv.DictReader(stream)
-        if tuple(table.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"knowledge: {file} has the columns {table.fieldnames}, expected {', '.join(COLUMNS)}; restore it")
-        found = [{k: int(v) if v and v.isdigit() else v for k, v in row.items()} for row in table]
-    for line, row in enumerate(found, 2):
-        if bad := [name for name in COUNTS if not isinstance(row[name], int)]:
-            raise ValueError(f"knowledge: {file}, line {line}: {bad[0]}={row[bad[0]]!r} is not a count; restore the file or delete the line")
-    return found
+    return knowledge.read(file, COLUMNS, (*KEYS, "component"), (*NUMBERS, *COUNTS)) if file.exists() else []
 
 
 def designs(file=FILE):
@@ -152,30 +144,14 @@ def estimates():
 
 
 def fit():
-    """Coefficients of every quantity, as `resources.COEFFICIENTS`: least squares of relative errors, none below 0."""
-    measured = designs()
-    plans = {key: allocate(schedule(*case(*key))) for key in measured}
-    sizes_of = {key: resources.quantities(plan) for key, plan in plans.items()}
-    memories_of = {key: resources.memories(plan) for key, plan in plans.items()}
-    found = {}
-    names = {name: list(sizes) for of in sizes_of.values() for name, sizes in of.items()}
-    for name, quantities in names.items():
-        pair = []
-        for kinds in (("lut_logic", "lut_memory"), ("ff",)):
-            sizes, wanted = [], []
-            for key, counts in measured.items():
-                if name not in sizes_of[key]:  # a design without LayerNorm
-                    continue
-                memory = memories_of[key].get(name, resources.Resources())
-                value = sum(counts.get(name, dict.fromkeys(COUNTS, 0))[kind] for kind in kinds)
-                value -= memory.ff if kinds == ("ff",) else memory.lut
-                whole = sum(row[kind] for row in counts.values() for kind in kinds)
-                sizes.append([size / whole for size in sizes_of[key][name].values()])
-                wanted.append(max(0, value) / whole)
-            chosen = nonnegative(np.array(sizes, float), np.array(wanted, float))
-            pair.append({q: float(f"{c:.3g}") for q, c in zip(quantities, chosen, strict=True) if c > 1e-6})
-        found[name] = tuple(pair)
-    return found
+    """Coefficients of every quantity, as `resources.COEFFICIENTS`."""
+    return knowledge.fit([(allocate(schedule(*case(*key))), counts) for key, counts in designs().items()])
+
+
+def emit_fitted(folder):
+    """Write the fitted designs as directories, for another tool to count."""
+    for number, key in enumerate(designs()):
+        emit(*case(*key), Path(folder) / f"{number:02d}", must_fit=False)
 
 
 def printed(coefficients):
@@ -187,22 +163,9 @@ def printed(coefficients):
         print("    ),")
 
 
-def nonnegative(a, b):
-    """Least squares with no coefficient below 0: the most negative one is dropped until none is left."""
-    kept = [j for j in range(a.shape[1]) if np.any(a[:, j])]
-    while True:
-        x = np.linalg.lstsq(a[:, kept], b, rcond=None)[0] if kept else np.zeros(0)
-        if not kept or x.min() >= 0:
-            break
-        kept.pop(int(x.argmin()))
-    full = np.zeros(a.shape[1])
-    full[kept] = x
-    return full
-
-
 def main():
     if sys.argv[1:]:
-        return {"fit": lambda: printed(fit()), "estimates": estimates}[sys.argv[1]]()
+        return {"fit": lambda: printed(fit()), "estimates": estimates, "emit": emit_fitted}[sys.argv[1]](*sys.argv[2:])
     for file, cases, draws in ((FILE, CASES, FITTED_DRAWS), (HELD_OUT, (), HELD_OUT_DRAWS)):
         known = rows(file)
         for words in (*cases, *map(draw, draws)):

@@ -15,7 +15,7 @@ from qtlib.config import HardwareConfig
 TOO_MUCH_BLOCK_RAM = HardwareConfig(
     unroll=2, multiplier="lut", **dict.fromkeys(("activations", "weights", "parameters", "tables"), "block")
 )
-FILES = {*emit.SOURCES, *emit.VENDOR, emit.TESTBENCH, "README.md", "design.json", "expected.txt", "stimuli.txt"}
+FILES = {*emit.SOURCES, *emit.VENDOR, emit.TESTBENCH, "README.md", "design.json", "program.qtp", "expected.txt", "stimuli.txt"}
 
 
 def contents(directory):
@@ -126,5 +126,6 @@ def test_the_vendor_script_reads_every_source_and_asks_for_the_part_and_the_cloc
     assert "set part xc7s25ftgb196-1\n" in script
     assert f"foreach file {{{' '.join(emit.SOURCES)}}} {{\n  read_vhdl -vhdl2008 $file\n}}" in script
     steps = re.findall(r"^(synth_design|opt_design|place_design|route_design|report_\w+)", script, re.MULTILINE)
-    assert steps == ["synth_design", "opt_design", "place_design", "route_design", "report_utilization", "report_timing_summary", "report_power"]
+    assert steps == ["synth_design", "opt_design", "place_design", "route_design", "report_utilization", "report_utilization", "report_timing_summary", "report_power"]
+    assert script.endswith("\nfile copy -force design.json reported.json\n")
     assert "create_clock -name clk -period 12.500 [get_ports clk]" in clock

@@ -10,7 +10,7 @@ from qtlib.paths import ROOT
 
 ORDER = (
     "paths config tools | program integer | data robust | model calibrate quantise lower train sensitivity tables study | "
-    "devices schedule contents memory resources emit verilog simulate netlist synthesise place vendor energy | deploy explore | results figures interactive notebook run benchmark __main__"
+    "devices schedule contents memory resources emit verilog simulate netlist synthesise place vendor knowledge energy | deploy explore | results figures interactive notebook run benchmark __main__"
 )
 GROUPS = [group.split() for group in ORDER.split("|")]
 POSITION = {name: place for place, name in enumerate(name for group in GROUPS for name in group)}

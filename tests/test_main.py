@@ -54,7 +54,7 @@ def test_a_range_of_stages_is_passed_on(called):
     [
         (
             ["rnu"],
-            "command 'rnu' does not exist; did you mean 'run'? legal: bench, deployability, emit, estimate, explore, export, fetch, place, run, simulate, study, "
+            "command 'rnu' does not exist; did you mean 'run'? legal: bench, deployability, emit, estimate, explore, export, fetch, fit, place, run, simulate, study, "
             "synthesise",
         ),
         (["run", "two"], "argument NN: invalid int value: 'two'"),

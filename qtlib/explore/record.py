@@ -13,7 +13,6 @@ import optuna
 import pandas as pd
 
 from qtlib import __version__, paths
-from qtlib import program as programs
 from qtlib.emit import emit
 from qtlib.explore.space import design
 from qtlib.explore.storage import compare, default_storage, load, outcome
@@ -146,7 +145,6 @@ def export(
     directory = Path(directory) if directory else paths.generated() / f"{name}_{number}"
     program = finished.program
     emit(program, hardware, directory, stimuli(program, count), must_fit=True)
-    programs.save(program, directory / "program.qtp")
     _write(directory / "estimate.json", _plain(estimate(program, hardware)))
     chosen = {
         "study": name,
