@@ -64,6 +64,17 @@ def _weight_fill(plan: Schedule) -> float:
     return fills.get(widest, 1.33) * (1 + sum(size.values()) / words / widest) / 2
 
 
+def _segments(plan: Schedule) -> list[tuple[int, int]]:
+    """Words of each segment of the weight store, and the bits of them that any of its layers uses: synthesis builds no others."""
+    found, first = [], 0
+    layers = [(i.w_base, plan.memory_words(i), plan.weight_packings[i.packing]) for i in plan.instructions if isinstance(i.source, Linear)]
+    for words in plan.weight_segments or (plan.weight_words,):
+        here = [packing for base, count, packing in layers if base < first + words and first < base + count]
+        found.append((words, plan.shape.unroll * max(bits * weights for bits, weights in here)))
+        first += words
+    return found
+
+
 def stores(plan: Schedule) -> dict[str, list[Memory]]:
     """Every memory of a design, by component."""
     s, w, h = plan.shape, plan.widths, plan.hardware
@@ -100,13 +111,13 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
         "weight_store": [
             Memory(
                 words,
-                plan.weight_word_bits,
+                bits,
                 1,
                 True,
                 "block" if k < plan.block_segments else h.memory_type("weight"),
                 fill=_weight_fill(plan),
             )
-            for k, words in enumerate(plan.weight_segments or (plan.weight_words,))
+            for k, (words, bits) in enumerate(_segments(plan))
         ],
         "head_store": rom("head", plan.words.head_weights, s.unroll * w["head_bits"]),
         "parameter_store": rom("parameter", plan.words.parameters, parameter),

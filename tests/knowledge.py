@@ -28,7 +28,8 @@ from qtlib.schedule import legal_lanes, schedule
 FILE = paths.ROOT / "data" / "knowledge.csv"
 HELD_OUT = paths.ROOT / "data" / "held_out.csv"
 ESTIMATES = paths.ROOT / "data" / "estimates.csv"
-FITTED_DRAWS = range(1000, 1020)
+# The last two have weights of mixed widths that exceed the block RAM: found by drawing on from 1020.
+FITTED_DRAWS = (*range(1000, 1020), 1045, 1138)
 # Yosys does not map the 100,000 words of draw 2019 within the 15 minutes that it is given.
 HELD_OUT_DRAWS = (*range(2000, 2019), *range(2020, 2041))
 LANES, CONSTANT_BITS = 36, 150_000  # of a drawn design at most: multipliers, and weights in LUTs
