@@ -2,7 +2,8 @@
 
     distributed  one width for the body, every store in LUTs
     selectable   one width for the body, the memory type of every store chosen
-    mixed        memory types chosen, and fewer bits for the weights than for the activations: the most that fit
+    mixed        memory types chosen, and fewer bits for weights than for activations, first of the feed-forward block, which has
+                 two thirds of them: the most that fit
 
 Within each, lanes, unroll and multipliers are free, and of what fits the fewest clocks are taken. Weights are random but seeded: a
 shape can be judged before it is trained. Every number is an estimate by formula, but the clocks, which are exact.
@@ -23,6 +24,7 @@ from qtlib.devices import device
 from qtlib.lower import example
 from qtlib.paths import ROOT, write_atomic
 from qtlib.program import Program
+from qtlib.quantise import FEED_FORWARD, narrow_weights
 from qtlib.resources import UNITS, Estimate, estimate, exceeded, fastest
 from qtlib.schedule import choose_shape, legal_lanes, legal_unrolls
 
@@ -46,7 +48,8 @@ def hardware_choices(window: int, **fixed: Any) -> Iterator[HardwareConfig]:
 def widths_of(bits: int, freedom: str) -> list[QuantConfig]:
     """Widths that a freedom allows where the activations have ``bits``, the widest weights first."""
     if freedom == "mixed":
-        return [QuantConfig(bits=bits, weight_bits=weights) for weights in range(bits - 1, 1, -1)]
+        steps = ((weights + more, weights) for weights in range(bits - 1, 1, -1) for more in (1, 0))
+        return [narrow_weights(bits, *step) for step in steps]
     return [QuantConfig(bits=bits)]
 
 
@@ -60,9 +63,9 @@ def deployability(
         progress: receives how many shapes and widths of how many are done.
 
     Returns:
-        device, window, features, d_model, bits, freedom; fits; weight_bits; exceeds: by what, or nothing; lanes, unroll, requantisers,
-        multiplier, clocks (exact), lut, lut_memory, ff, dsp, ramb18 (formula) of what takes the fewest clocks of all that fits, or, where
-        nothing fits, of what exceeds the device least.
+        device, window, features, d_model, bits, freedom; fits; weight_bits; feed_forward_bits; exceeds: by what, or nothing; lanes,
+        unroll, requantisers, multiplier, clocks (exact), lut, lut_memory, ff, dsp, ramb18 (formula) of what takes the fewest clocks
+        of all that fits, or, where nothing fits, of what exceeds the device least.
 
     Raises:
         ValueError: an unknown device.
@@ -102,6 +105,7 @@ def judge(
     return {
         "fits": found is not None,
         "weight_bits": quant.weights,
+        "feed_forward_bits": dict(quant.overrides).get(FEED_FORWARD[0], quant.weights),
         "exceeds": _text(numbers, name),
         **{key: getattr(shape, key) for key in ("lanes", "unroll", "requantisers")},
         "multiplier": hardware.multiplier,

@@ -324,15 +324,16 @@ def _packings(plan: Schedule, weights: int) -> tuple[Packing, ...]:
 
 def _packed(plan: Schedule, available: int) -> Schedule:
     """The weights so in memory words that constants and multiplexers take the fewest LUTs; of equals, the fewest blocks."""
-    unroll, layers = plan.shape.unroll, _weights(plan)
+    layers = _weights(plan)
     best = None
     for weights in PACKS:
         packings = _packings(plan, weights)
         words = sum(-(-n // count) for bits, count in packings for n in layers[bits])
-        bits = max(unroll * b * count for b, count in packings)
-        in_blocks = min(words, available // _columns(bits) * ROWS)
-        luts = rom_luts(words - in_blocks, bits, _weight_fill(plan)) + _select(packings, unroll)
-        score = (luts, -(-in_blocks // ROWS) * _columns(bits))
+        bits = max(plan.shape.unroll * b * count for b, count in packings)
+        blocks_in, left = _cut(words, bits, available)
+        constants = rom_luts(left, bits, _weight_fill(plan)) if left else 0
+        luts = constants + _select(packings, plan.shape.unroll) + bits * (len(blocks_in) + bool(left) - 1)
+        score = (luts, sum(blocks_in) // ROWS * _columns(bits))
         if best is None or score < best[0]:
             best = score, packings
     return _placed(plan, best[1])
@@ -341,7 +342,16 @@ def _packed(plan: Schedule, available: int) -> Schedule:
 def _select(packings: tuple[Packing, ...], unroll: int) -> float:
     """LUTs that choose the place in a memory word, and the packing."""
     places = sum(bits * count for bits, count in packings if count > 1)
-    return unroll * (places / 3 + (len(packings) - 1) * max(packings).bits)
+    return unroll * (places / 3 + (len(packings) - 1) * packings[-1].bits)
+
+
+def _cut(words: int, bits: int, available: int) -> tuple[list[int], int]:
+    """Segments in block RAM, of powers of two words, which synthesis maps without waste; and how many words are left for LUTs."""
+    in_blocks = min(words, available // _columns(bits) * ROWS)
+    segments: list[int] = []
+    while (left := in_blocks - sum(segments)) > 0:
+        segments.append(min(left, max(ROWS, 1 << (left.bit_length() - 1))))
+    return segments, words - in_blocks
 
 
 def _placed(plan: Schedule, packings: tuple[Packing, ...]) -> Schedule:
@@ -361,15 +371,8 @@ def _placed(plan: Schedule, packings: tuple[Packing, ...]) -> Schedule:
 
 
 def _segmented(plan: Schedule, available: int) -> Schedule:
-    """Weights in segments of powers of two words, which synthesis maps without waste; the rest in LUTs."""
+    """Weights in segments of block RAM; the rest in LUTs."""
     plan = _packed(plan, available)
-    words = plan.weight_words
-    in_blocks = min(words, available // _columns(plan.weight_word_bits) * ROWS)
-    segments: list[int] = []
-    while sum(segments) < in_blocks:
-        left = in_blocks - sum(segments)
-        segments.append(min(left, max(ROWS, 1 << (left.bit_length() - 1))))
-    block_segments = len(segments)
-    if words > in_blocks:
-        segments.append(words - in_blocks)
-    return replace(plan, weight_segments=tuple(segments), block_segments=block_segments)
+    blocks_in, left = _cut(plan.weight_words, plan.weight_word_bits, available)
+    segments = (*blocks_in, left) if left else tuple(blocks_in)
+    return replace(plan, weight_segments=segments, block_segments=len(blocks_in))

@@ -38,6 +38,7 @@ from qtlib.program import MULT_BITS, RECIPROCAL_BITS, SHIFT_STEP, choose_shift, 
 
 MULT_TOP = code_range(MULT_BITS).high
 SMALLEST_CHANNEL = 1 / 64  # of the layer's largest weight scale: the multiplier of a dead channel still has 11 bits
+FEED_FORWARD = ("0.hidden.weight", "0.output.weight")  # of the first layer; two thirds of its weights
 MOMENTUM = 0.05  # of the observed largest values, min-max scheme only
 
 
@@ -339,6 +340,11 @@ def fold(encoder: Encoder) -> Iterator[_Folded]:
         yield normed(stream, f"{i}.hidden", layer.ffn2, f"{i}.attention", layer.norm2)
         after = layer.norm2 if isinstance(layer.norm2, nn.LayerNorm) else None
     yield plain("forecast", stream, encoder.head, after)
+
+
+def narrow_weights(bits: int, weights: int, feed_forward: int) -> QuantConfig:
+    """Activations of ``bits``, weights of ``weights``, those of the feed-forward block of a single layer of ``feed_forward``."""
+    return QuantConfig(bits=bits, weight_bits=weights, overrides=tuple((name, feed_forward) for name in FEED_FORWARD))
 
 
 def widths(config: ModelConfig, quant: QuantConfig) -> tuple[dict[str, int], dict[str, int]]:

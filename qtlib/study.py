@@ -2,6 +2,7 @@
 
     precision   what integers cost: series x schemes x widths x seeds, at the published shape (window 24, d_model 16)
     grid        the published grid: window x d_model x width x seeds, on the PeMS station
+    deployed    shapes of the grid that an XC7S6 holds with mixed widths only, beside one width for all, on the PeMS station
 
 The tables are committed (`data/study_<name>.csv`); ``python -m qtlib study <name>`` adds the points that are missing. A point
 is known by its run: the hash of its whole configuration, and the hash of the data. A table with a point of another configuration
@@ -28,7 +29,13 @@ import torch
 from qtlib.config import DataConfig, Experiment, QuantConfig, check_choice
 from qtlib.data import Prepared, baselines, default_config, prepare
 from qtlib.paths import ROOT, write_atomic
+from qtlib.quantise import narrow_weights
 from qtlib.train import PROCEDURE, make_experiment, train
+
+def narrow(bits: int, weights: int, feed_forward: int) -> str:
+    """Name of the variant `narrow_weights`."""
+    return f"{bits} bit, weights {weights}, feed-forward {feed_forward}"
+
 
 SEEDS = 5
 FEW_SEEDS = 3  # of the further tasks
@@ -60,6 +67,10 @@ VARIANTS: dict[str, QuantConfig | None] = {
     MIXED: QuantConfig(bits=4, overrides=(("0.q.weight", 3), ("0.k.weight", 3))),
     **{f"min-max {b} bit": QuantConfig(bits=b, input_bits=b, head_bits=b, scheme="minmax") for b in (8, 6, 4)},
 }
+# Shapes of `data/deployability.csv` that fit the XC7S6 only with mixed widths: window, d_model, and bits of activations, of weights, and of
+# those of the feed-forward block.
+DEPLOYED = ((6, 64, 8, 5, 4), (6, 64, 6, 5, 4), (12, 64, 8, 4, 3), (12, 64, 6, 4, 4), (24, 32, 8, 5, 5))
+DEPLOYED_VARIANTS = {narrow(*bits): narrow_weights(*bits) for _, _, *bits in DEPLOYED}
 GRID_WINDOWS, GRID_WIDTHS, GRID_VARIANTS = (6, 12, 24), (8, 16, 32, 64), ("float", "8 bit", "6 bit", "4 bit")
 BASELINES = ("naive", "seasonal-naive", "ridge")
 COLUMNS = (
@@ -88,7 +99,7 @@ class Chain(NamedTuple):
 
     def experiments(self) -> Iterable[tuple[str, Experiment]]:
         """Every variant with its experiment."""
-        return [(name, replace(self.experiment, quant=VARIANTS[name])) for name in self.variants]
+        return [(name, replace(self.experiment, quant=(VARIANTS | DEPLOYED_VARIANTS)[name])) for name in self.variants]
 
 
 @lru_cache
@@ -121,7 +132,16 @@ def grid() -> list[Chain]:
     ]
 
 
-STUDIES: dict[str, Callable[[], list[Chain]]] = {"precision": precision, "grid": grid}
+def deployed() -> list[Chain]:
+    """The shapes of `DEPLOYED` with one width and with mixed widths."""
+    task, config = "PeMS station", TASKS["PeMS station"]
+    return [
+        _chain(task, replace(config, window=n), (f"{bits} bit", narrow(bits, weights, feed_forward)), seed, d)
+        for seed, (n, d, bits, weights, feed_forward) in itertools.product(range(FEW_SEEDS), DEPLOYED)
+    ]
+
+
+STUDIES: dict[str, Callable[[], list[Chain]]] = {"precision": precision, "grid": grid, "deployed": deployed}
 
 
 def path(name: str) -> Path:
@@ -248,7 +268,7 @@ def _computed(chains: list[Chain], workers: int) -> Iterator[list[dict[str, Any]
 def _text(rows: list[dict[str, Any]], points: dict[tuple[Any, ...], str]) -> str:
     """The table as a file: a task's baselines, then its runs, in the order of the study."""
     tasks = list(dict.fromkeys(task for task, *_ in points))
-    names = [*BASELINES, *VARIANTS]
+    names = [*BASELINES, *VARIANTS, *DEPLOYED_VARIANTS]
 
     def place(row: dict[str, Any]) -> tuple[int, ...]:
         size, seed = (-1, -1) if row["variant"] in BASELINES else (row["d_model"], row["seed"])

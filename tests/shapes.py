@@ -3,6 +3,7 @@
     PYTHONPATH=tests python tests/shapes.py             # skips what the file has, netlist included; about half an hour in all
     PYTHONPATH=tests python tests/shapes.py 0 4         # only these of CASES
     PYTHONPATH=tests python tests/shapes.py programs    # netlists of the trained programs, to data/netlists.csv
+    PYTHONPATH=tests python tests/shapes.py mixed       # what fits the XC7S6 with mixed widths only, to data/mixed_shapes.csv
 
 A row is measured again as a whole where its netlist was not simulated: counts and netlist then belong to the same RTL. After a change of the RTL,
 delete the files.
@@ -18,9 +19,10 @@ from pathlib import Path
 
 import small
 
-from qtlib import netlist, paths, program, simulate, synthesise
+from qtlib import deploy, netlist, paths, program, resources, simulate, synthesise
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
+from qtlib.quantise import narrow_weights
 
 FILE = paths.ROOT / "data" / "shapes.csv"
 KEYS = ("window", "d_model", "bits", "features", "layers", "heads", "lanes", "unroll", "requantisers")
@@ -28,6 +30,12 @@ COUNTS = ("lut", "lut_memory", "ff", "dsp", "ramb18")
 COLUMNS = (*KEYS, "latency", "interval", *COUNTS, "fits", "windows", "mismatches", "device", "simulator", "synthesiser", "netlist_windows")
 NETLISTS = paths.ROOT / "data" / "netlists.csv"
 NETLIST_COLUMNS = ("program", "digest", "latency", *COUNTS, "netlist_windows", "mismatches", "device", "simulator", "synthesiser")
+MIXED = paths.ROOT / "data" / "mixed_shapes.csv"
+MIXED_KEYS = ("device", "window", "features", "d_model", "bits")
+MIXED_COLUMNS = (
+    *MIXED_KEYS, "weight_bits", "feed_forward_bits", "mean_weight_bits", "latency", *COUNTS, *(f"{name}_estimated" for name in COUNTS),
+    "fits", "windows", "mismatches", "netlist_windows", "simulator", "synthesiser",
+)  # fmt: skip
 WINDOWS = 20
 NETLIST_WINDOWS = 2
 TIMEOUT = 3600
@@ -91,14 +99,39 @@ def write(file, columns, rows):
 
 
 def main(words):
-    if words == ["programs"]:
-        return programs()
+    if words in (["programs"], ["mixed"]):
+        return {"programs": programs, "mixed": mixed}[words[0]]()
     rows = {tuple(int(row[key]) for key in KEYS): row for row in read(FILE)}
     for case in [CASES[int(word)] for word in words] or CASES:
         if not rows.get(case, {}).get("netlist_windows"):
             rows[case] = measure(*case)
             write(FILE, COLUMNS, sorted(rows.values(), key=lambda row: CASES.index(tuple(int(row[key]) for key in KEYS))))
             print(rows[case], flush=True)
+
+
+def mixed():
+    """Designs of data/deployability.csv that fit their device with mixed widths only; their estimates beside the counts."""
+    found = deploy.load().set_index([*MIXED_KEYS, "freedom"]).unstack()
+    only = found.index[found.fits.mixed & ~found.fits.selectable]
+    rows = {tuple(row[key] for key in MIXED_KEYS): row for row in read(MIXED)}
+    for case in only:
+        if tuple(map(str, case)) not in rows:
+            design = found.loc[case].xs("mixed", level=1)
+            device, window, features, d_model, bits = case
+            shape = ModelConfig(window=window, features=features, d_model=d_model)
+            quant = narrow_weights(bits, design.weight_bits, design.feed_forward_bits)
+            fixed = {key: int(design[key]) for key in ("lanes", "unroll", "requantisers")}
+            hardware = HardwareConfig(device=device, multiplier=design.multiplier, **fixed)
+            prog = small.program(shape, quant)
+            plan, _, common, fits = build(prog, hardware, simulated=True)
+            total = resources.estimate(prog, hardware).total
+            estimates = {f"{name}_estimated": round(getattr(total, name)) for name in COUNTS}
+            widths = {"weight_bits": design.weight_bits, "feed_forward_bits": design.feed_forward_bits}
+            widths["mean_weight_bits"] = round(prog.mean_weight_bits, 3)
+            clocks = {"latency": plan.latency, "fits": fits, "windows": WINDOWS}
+            rows[tuple(map(str, case))] = dict(zip(MIXED_KEYS, case, strict=True)) | widths | clocks | common | estimates
+            write(MIXED, MIXED_COLUMNS, rows.values())
+            print(rows[tuple(map(str, case))], flush=True)
 
 
 def programs():

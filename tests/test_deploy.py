@@ -46,7 +46,10 @@ def test_what_does_not_fit_says_by_what_and_what_fits_does_not(table):
 
 
 def test_mixed_widths_take_the_widest_weights_below_the_activations():
-    assert [quant.weights for quant in deploy.widths_of(6, "mixed")] == [5, 4, 3, 2]
+    pairs = [(quant.weights, dict(quant.overrides)["0.hidden.weight"]) for quant in deploy.widths_of(6, "mixed")]
+    assert pairs == [(6, 5), (5, 5), (5, 4), (4, 4), (4, 3), (3, 3), (3, 2), (2, 2)]
+    means = [example(ModelConfig(), quant).mean_weight_bits for quant in deploy.widths_of(6, "mixed")]
+    assert means == sorted(means, reverse=True)
     assert deploy.widths_of(6, "selectable") == [QuantConfig(bits=6)]
 
 
