@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     studies = command("study", _study, "train the missing points of a study and write its table in data/")
     studies.add_argument(
-        "name", choices=("precision", "grid"), help="precision: series, schemes and widths; grid: shapes"
+        "name", choices=("precision", "grid", "deployed"), help="precision: series, schemes and widths; grid: shapes; deployed: mixed widths"
     )
     studies.add_argument("--workers", type=int, help="processes (default: one per core)")
     search = command("explore", _explore, "search over mixed precision and hardware; goes on with a study that exists")

@@ -117,9 +117,9 @@ def mixed():
     for case in only:
         if tuple(map(str, case)) not in rows:
             design = found.loc[case].xs("mixed", level=1)
-            device, window, features, d_model, bits = case
+            device, (window, features, d_model, bits) = case[0], map(int, case[1:])
             shape = ModelConfig(window=window, features=features, d_model=d_model)
-            quant = narrow_weights(bits, design.weight_bits, design.feed_forward_bits)
+            quant = narrow_weights(*map(int, (bits, design.weight_bits, design.feed_forward_bits)))
             fixed = {key: int(design[key]) for key in ("lanes", "unroll", "requantisers")}
             hardware = HardwareConfig(device=device, multiplier=design.multiplier, **fixed)
             prog = small.program(shape, quant)
