@@ -231,7 +231,7 @@ def test_a_table_of_other_data_is_read_but_not_gone_on_with(waves, trained):
 
 @pytest.mark.parametrize("call", [study.path, study.load, study.run])
 def test_an_unknown_study_is_refused(call):
-    with pytest.raises(ValueError, match="^study: name='depth' is not one of precision, grid$"):
+    with pytest.raises(ValueError, match="^study: name='depth' is not one of precision, grid, deployed$"):
         call("depth")
 
 
