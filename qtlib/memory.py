@@ -83,6 +83,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     slice_bits, key_bits = _address_bits(slices), _address_bits(keys)
     outputs = -(-plan.program.output.shape[0] // s.unroll) * s.unroll
     parameter = w["mult_bits"] + w["residual_mult_bits"] + w["offset_bits"]
+    fill = _weight_fill(plan)
 
     def ram(store: str, depth: int, width: int, copies: int = 1) -> list[Memory]:
         return [Memory(depth, width, copies, False, h.memory_type(store))]
@@ -109,14 +110,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
         "softmax": [Memory(1 << slice_bits, s.requantisers * w["score_bits"], 1, False, "auto")],
         "unload": [Memory(1 << _address_bits(outputs), w["result_bits"], 1, False, "distributed")],
         "weight_store": [
-            Memory(
-                words,
-                bits,
-                1,
-                True,
-                "block" if k < plan.block_segments else h.memory_type("weight"),
-                fill=_weight_fill(plan),
-            )
+            Memory(words, bits, 1, True, "block" if k < plan.block_segments else h.memory_type("weight"), fill=fill)
             for k, (words, bits) in enumerate(_segments(plan))
         ],
         "head_store": rom("head", plan.words.head_weights, s.unroll * w["head_bits"]),
@@ -324,14 +318,14 @@ def _packings(plan: Schedule, weights: int) -> tuple[Packing, ...]:
 
 def _packed(plan: Schedule, available: int) -> Schedule:
     """The weights so in memory words that constants and multiplexers take the fewest LUTs; of equals, the fewest blocks."""
-    layers = _weights(plan)
+    layers, fill = _weights(plan), _weight_fill(plan)
     best = None
     for weights in PACKS:
         packings = _packings(plan, weights)
         words = sum(-(-n // count) for bits, count in packings for n in layers[bits])
         bits = max(plan.shape.unroll * b * count for b, count in packings)
         blocks_in, left = _cut(words, bits, available)
-        constants = rom_luts(left, bits, _weight_fill(plan)) if left else 0
+        constants = rom_luts(left, bits, fill) if left else 0
         luts = constants + _select(packings, plan.shape.unroll) + bits * (len(blocks_in) + bool(left) - 1)
         score = (luts, sum(blocks_in) // ROWS * _columns(bits))
         if best is None or score < best[0]:

@@ -125,7 +125,7 @@ def test_a_heat_map_without_a_range_is_refused():
 
 def estimated(lut, dsp=0):
     total = memory.Resources(lut=lut, dsp=dsp)
-    return resources.Estimate("formula", {}, total, 4066, 4000, {"lut": 0.10, "ff": 0.08})
+    return resources.Estimate("formula", "Yosys", {}, total, 4066, 4000, {"lut": 0.10, "ff": 0.08})
 
 
 @pytest.mark.parametrize(
