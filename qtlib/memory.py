@@ -9,6 +9,7 @@ constants in LUTs.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -309,9 +310,9 @@ def _columns(bits: int) -> int:
     return -(-bits // COLUMN)
 
 
-def _packings(plan: Schedule, weights: int) -> tuple[Packing, ...]:
-    """Memory words of ``weights`` of the widest layers; what is narrower fills the same columns of block RAM."""
-    unroll, (*narrow, widest) = plan.shape.unroll, _weights(plan)
+def _packings(widths: Iterable[int], unroll: int, weights: int) -> tuple[Packing, ...]:
+    """Memory words of ``weights`` of the widest of rising widths; what is narrower fills the same columns of block RAM."""
+    *narrow, widest = widths
     room = _columns(weights * unroll * widest) * COLUMN
     return (*(Packing(bits, room // (unroll * bits)) for bits in narrow), Packing(widest, weights))
 
@@ -321,7 +322,7 @@ def _packed(plan: Schedule, available: int) -> Schedule:
     layers, fill = _weights(plan), _weight_fill(plan)
     best = None
     for weights in PACKS:
-        packings = _packings(plan, weights)
+        packings = _packings(layers, plan.shape.unroll, weights)
         words = sum(-(-n // count) for bits, count in packings for n in layers[bits])
         bits = max(plan.shape.unroll * b * count for b, count in packings)
         blocks_in, left = _cut(words, bits, available)
