@@ -109,7 +109,7 @@ def memory_map(rows: Sequence[Placed], ramb18: int, lut_memory: int) -> Figure:
 def counted(found: Estimate, kind: str) -> tuple[float, float]:
     """The least and the most that synthesis may count of a resource, by the band of an estimate."""
     value, band = getattr(found.total, kind), found.band.get(kind, 0)
-    return value / (1 + band), value / (1 - band)
+    return value / (1 + band), value / (1 - band) if band < 1 else float("inf")
 
 
 def verdict(found: Estimate, name: str) -> str:

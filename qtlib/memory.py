@@ -335,7 +335,7 @@ def _packed(plan: Schedule, available: int) -> Schedule:
 
 
 def _select(packings: tuple[Packing, ...], unroll: int) -> float:
-    """LUTs that choose the place in a memory word, and the packing."""
+    """LUTs that choose the place in a memory word, and the packing: nine places of 8 bits were counted as 24 (docs/design.md, Memory)."""
     places = sum(bits * count for bits, count in packings if count > 1)
     return unroll * (places / 3 + (len(packings) - 1) * packings[-1].bits)
 
@@ -359,7 +359,7 @@ def _placed(plan: Schedule, packings: tuple[Packing, ...]) -> Schedule:
             i = replace(i, packing=index[i.source.weight_bits], w_base=base)
             base += plan.memory_words(i)
         else:
-            # Nothing is read; the packing of the widest, so that without mixed widths there is one packing and no logic for it.
+            # Reads no weight, so any would do; the committed counts are of this one.
             i = replace(i, packing=len(packings) - 1)
         instructions.append(i)
     return replace(plan, instructions=tuple(instructions))

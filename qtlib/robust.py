@@ -1,6 +1,6 @@
 """What a deployed model meets that its data did not have: noise, drift and missing samples on the input windows.
 
-The windows are not relative: there a drift of the sensor would cancel. Only what the model sees changes. The truth stays, and so does the anchor of an anchored forecast, which the host adds itself.
+Only what the model sees changes. The truth stays, and so does the anchor of an anchored forecast, which the host adds itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from qtlib.data import Prepared
 
 
 def spread(prepared: Prepared) -> np.ndarray:
-    """Standard deviation of every feature over the train windows, [m], scaled: the unit of `noise` and `drift`."""
+    """Standard deviation of every feature over the train windows, [m], scaled: the unit of `noise` and `drift`.
+
+    Raises:
+        ValueError: the windows are relative; there a drift of the sensor cancels, and noise of the last step reaches all of them.
+    """
+    if prepared.config.relative:
+        raise ValueError("robust: relative=True; noise and drift are those of absolute windows, take relative=False")
     return prepared.train.x.std(axis=(0, 1), dtype=np.float64)
 
 

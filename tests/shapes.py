@@ -31,9 +31,11 @@ COLUMNS = (*KEYS, "latency", "interval", *COUNTS, "fits", "windows", "mismatches
 NETLISTS = paths.ROOT / "data" / "netlists.csv"
 NETLIST_COLUMNS = ("program", "digest", "latency", *COUNTS, "netlist_windows", "mismatches", "device", "simulator", "synthesiser")
 MIXED = paths.ROOT / "data" / "mixed_shapes.csv"
-MIXED_KEYS = ("device", "window", "features", "d_model", "bits")
+MIXED_KEYS = ("device", "window", "d_model", "bits")
+WIDTHS = ("weight_bits", "feed_forward_bits")
+ENGINE = (*WIDTHS, "lanes", "unroll", "requantisers", "multiplier")
 MIXED_COLUMNS = (
-    *MIXED_KEYS, "weight_bits", "feed_forward_bits", "mean_weight_bits", "latency", *COUNTS, *(f"{name}_estimated" for name in COUNTS),
+    *MIXED_KEYS, *ENGINE, "mean_weight_bits", "latency", *COUNTS, *(f"{name}_estimated" for name in COUNTS),
     "fits", "windows", "mismatches", "netlist_windows", "simulator", "synthesiser",
 )  # fmt: skip
 WINDOWS = 20
@@ -109,29 +111,34 @@ def main(words):
             print(rows[case], flush=True)
 
 
+def mixed_design(case, design):
+    """Program and hardware of a row of data/deployability.csv."""
+    device, (window, d_model, bits) = case[0], map(int, case[1:])
+    shape = ModelConfig(window=window, features=deploy.FEATURES, d_model=d_model)
+    quant = narrow_weights(bits, *(int(design[name]) for name in WIDTHS))
+    fixed = {key: int(design[key]) for key in ("lanes", "unroll", "requantisers")}
+    return small.program(shape, quant), HardwareConfig(device=device, multiplier=design.multiplier, **fixed)
+
+
 def mixed():
     """Designs of data/deployability.csv that fit their device with mixed widths only; their estimates beside the counts."""
     found = deploy.load().set_index([*MIXED_KEYS, "freedom"]).unstack()
-    only = found.index[found.fits.mixed & ~found.fits.selectable]
-    rows = {tuple(row[key] for key in MIXED_KEYS): row for row in read(MIXED)}
-    for case in only:
-        if tuple(map(str, case)) not in rows:
-            design = found.loc[case].xs("mixed", level=1)
-            device, (window, features, d_model, bits) = case[0], map(int, case[1:])
-            shape = ModelConfig(window=window, features=features, d_model=d_model)
-            quant = narrow_weights(*map(int, (bits, design.weight_bits, design.feed_forward_bits)))
-            fixed = {key: int(design[key]) for key in ("lanes", "unroll", "requantisers")}
-            hardware = HardwareConfig(device=device, multiplier=design.multiplier, **fixed)
-            prog = small.program(shape, quant)
-            plan, _, common, fits = build(prog, hardware, simulated=True)
+    kept = {tuple(row[key] for key in (*MIXED_KEYS, *ENGINE)): row for row in read(MIXED)}
+    rows = []
+    for case in found.index[found.fits.mixed & ~found.fits.selectable]:
+        design = found.loc[case].xs("mixed", level=1)
+        key = (*map(str, case), *(str(design[name]) for name in ENGINE))
+        if not kept.get(key, {}).get("netlist_windows"):
+            prog, hardware = mixed_design(case, design)
+            plan, simulated, common, fits = build(prog, hardware, simulated=True)
             total = resources.estimate(prog, hardware).total
-            estimates = {f"{name}_estimated": round(getattr(total, name)) for name in COUNTS}
-            widths = {"weight_bits": design.weight_bits, "feed_forward_bits": design.feed_forward_bits}
-            widths["mean_weight_bits"] = round(prog.mean_weight_bits, 3)
-            clocks = {"latency": plan.latency, "fits": fits, "windows": WINDOWS}
-            rows[tuple(map(str, case))] = dict(zip(MIXED_KEYS, case, strict=True)) | widths | clocks | common | estimates
-            write(MIXED, MIXED_COLUMNS, rows.values())
-            print(rows[tuple(map(str, case))], flush=True)
+            kept[key] = dict(zip((*MIXED_KEYS, *ENGINE), key, strict=True)) | common
+            kept[key] |= {f"{name}_estimated": round(getattr(total, name)) for name in COUNTS}
+            kept[key] |= {"mean_weight_bits": round(prog.mean_weight_bits, 3), "latency": plan.latency}
+            kept[key] |= {"fits": fits, "windows": simulated.windows}
+        rows.append(kept[key])
+        write(MIXED, MIXED_COLUMNS, rows)
+        print(rows[-1], flush=True)
 
 
 def programs():

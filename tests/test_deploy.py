@@ -2,8 +2,9 @@
 
 import pandas as pd
 import pytest
+import shapes
 
-from qtlib import deploy
+from qtlib import deploy, study
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
 from qtlib.lower import example
 from qtlib.resources import UNITS, estimate
@@ -45,12 +46,37 @@ def test_what_does_not_fit_says_by_what_and_what_fits_does_not(table):
     assert table.exceeds[~table.fits].str.contains(" of ").all()
 
 
-def test_mixed_widths_take_the_widest_weights_below_the_activations():
+def test_mixed_widths_narrow_the_feed_forward_block_first():
     pairs = [(quant.weights, dict(quant.overrides)["0.hidden.weight"]) for quant in deploy.widths_of(6, "mixed")]
     assert pairs == [(6, 5), (5, 5), (5, 4), (4, 4), (4, 3), (3, 3), (3, 2), (2, 2)]
     means = [example(ModelConfig(), quant).mean_weight_bits for quant in deploy.widths_of(6, "mixed")]
     assert means == sorted(means, reverse=True)
     assert deploy.widths_of(6, "selectable") == [QuantConfig(bits=6)]
+
+
+def only_mixed(table):
+    wide = table.set_index([*KEYS, "freedom"]).unstack()
+    return wide.index[wide.fits.mixed & ~wide.fits.selectable], wide.xs("mixed", axis=1, level=1)
+
+
+def test_the_study_trains_the_widths_of_what_fits_with_mixed_widths_only(table):
+    cases, found = only_mixed(table)
+    assert {case[0] for case in cases} == {"xc7s6"}
+    expected = {(*case[1:], *map(int, found.loc[case, ["weight_bits", "feed_forward_bits"]])) for case in cases}
+    assert set(study.DEPLOYED) == expected
+    trained = {(c.experiment.model.window, c.experiment.model.d_model, *c.variants) for c in study.deployed()}
+    assert trained == {(n, d, f"{bits[0]} bit", study.DEPLOYED_NAME.format(*bits)) for n, d, *bits in study.DEPLOYED}
+
+
+def test_the_designs_that_were_built_are_these_and_their_estimates_those_of_today(table):
+    cases, found = only_mixed(table)
+    built = pd.read_csv(shapes.MIXED).set_index(KEYS)
+    assert set(built.index) == set(cases)
+    for case, row in built.iterrows():
+        assert row.weight_bits == found.loc[case].weight_bits and row.feed_forward_bits == found.loc[case].feed_forward_bits
+        program, hardware = shapes.mixed_design(case, found.loc[case])
+        total = estimate(program, hardware).total
+        assert {name: row[f"{name}_estimated"] for name in shapes.COUNTS} == {name: round(getattr(total, name)) for name in shapes.COUNTS}
 
 
 def test_every_hardware_choice_is_legal():

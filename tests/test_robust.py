@@ -4,14 +4,21 @@ import numpy as np
 import pytest
 
 from qtlib import robust
+from qtlib.config import DataConfig
 
 X = np.random.default_rng(1).normal(size=(200, 6, 2)).astype(np.float32)
 SPREAD = np.array([1.0, 3.0])
 
 
 def test_the_spread_is_that_of_the_train_windows_feature_by_feature():
-    prepared = SimpleNamespace(train=SimpleNamespace(x=X), test=SimpleNamespace(x=X * 9))
+    prepared = SimpleNamespace(train=SimpleNamespace(x=X), test=SimpleNamespace(x=X * 9), config=DataConfig())
     assert robust.spread(prepared) == pytest.approx([X[..., 0].std(), X[..., 1].std()])
+
+
+def test_relative_windows_are_refused():
+    prepared = SimpleNamespace(train=SimpleNamespace(x=X), config=DataConfig(relative=True))
+    with pytest.raises(ValueError, match="robust: relative=True; noise and drift are those of absolute windows, take relative=False"):
+        robust.spread(prepared)
 
 
 def test_noise_has_its_level_in_spreads_of_each_feature():

@@ -5,7 +5,7 @@
 -- its packing, from bit 0 on.
 --
 -- Twin:    tests/twins.py, weight_store.
--- Clocks:  read_data follows read_address and read_place by one.
+-- Clocks:  read_data follows read_address, read_place and read_packing by one.
 
 library ieee;
 use ieee.std_logic_1164.all;
