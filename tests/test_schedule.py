@@ -10,9 +10,9 @@ import small
 
 from qtlib import schedule as module
 from qtlib.config import HardwareConfig, ModelConfig, QuantConfig
+from qtlib.contents import contents, pack
 from qtlib.devices import DEVICES
 from qtlib.program import Linear
-from qtlib.contents import contents, pack
 from qtlib.schedule import issued, legal_lanes, schedule
 
 

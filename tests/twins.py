@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from qtlib import integer
-from qtlib.program import Context, Head, LayerNorm, Scores, Tensor, reciprocal
 from qtlib.contents import contents, pack
+from qtlib.program import Context, Head, LayerNorm, Scores, Tensor, reciprocal
 from qtlib.schedule import root_clocks
 
 
