@@ -9,7 +9,7 @@ constants in LUTs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -55,11 +55,11 @@ def _weights(plan: Schedule) -> dict[int, list[int]]:
     return dict(sorted(found.items()))
 
 
-def _weight_fill(plan: Schedule) -> float:
-    """LUTs of each bit of 64 weights: where they are not packed, those of a narrower layer repeat their sign, which is worth half a bit."""
+def _weight_fill(layers: dict[int, list[int]], packings: tuple[Packing, ...]) -> float:
+    """LUTs of each bit of 64 weights; those of a narrower layer that are extended to the widest repeat their sign, which is worth half a bit."""
     fills = {2: 1.8, 3: 1.45}
-    size = {bits: bits * sum(layers) for bits, layers in _weights(plan).items()}
-    if plan.weight_segments:
+    size = {bits: bits * sum(words) for bits, words in layers.items()}
+    if len(packings) == len(layers):
         return sum(fills.get(bits, 1.33) * n for bits, n in size.items()) / sum(size.values())
     widest, words = max(size), sum(n / bits for bits, n in size.items())
     return fills.get(widest, 1.33) * (1 + sum(size.values()) / words / widest) / 2
@@ -84,7 +84,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     slice_bits, key_bits = _address_bits(slices), _address_bits(keys)
     outputs = -(-plan.program.output.shape[0] // s.unroll) * s.unroll
     parameter = w["mult_bits"] + w["residual_mult_bits"] + w["offset_bits"]
-    fill = _weight_fill(plan)
+    fill = _weight_fill(_weights(plan), plan.weight_packings)
 
     def ram(store: str, depth: int, width: int, copies: int = 1) -> list[Memory]:
         return [Memory(depth, width, copies, False, h.memory_type(store))]
@@ -310,23 +310,31 @@ def _columns(bits: int) -> int:
     return -(-bits // COLUMN)
 
 
-def _packings(widths: Iterable[int], unroll: int, weights: int) -> tuple[Packing, ...]:
-    """Memory words of ``weights`` of the widest of rising widths; what is narrower fills the same columns of block RAM."""
+def _packings(widths: Iterable[int], unroll: int) -> Iterator[tuple[Packing, ...]]:
+    """Every way to hold weights of rising widths: all extended to the widest, or each as many as fill the columns of block RAM that the widest do."""
     *narrow, widest = widths
-    room = _columns(weights * unroll * widest) * COLUMN
-    return (*(Packing(bits, room // (unroll * bits)) for bits in narrow), Packing(widest, weights))
+    for weights in PACKS:
+        of_widest = Packing(widest, weights)
+        yield (of_widest,)
+        if narrow:
+            room = _columns(weights * unroll * widest) * COLUMN
+            yield (*(Packing(bits, room // (unroll * bits)) for bits in narrow), of_widest)
+
+
+def _index(bits: int, packings: tuple[Packing, ...]) -> int:
+    """Which packing holds the weights of a layer: that of its width, or the only one."""
+    return next((k for k, packing in enumerate(packings) if packing.bits == bits), 0)
 
 
 def _packed(plan: Schedule, available: int) -> Schedule:
     """The weights so in memory words that constants and multiplexers take the fewest LUTs; of equals, the fewest blocks."""
-    layers, fill = _weights(plan), _weight_fill(plan)
+    layers = _weights(plan)
     best = None
-    for weights in PACKS:
-        packings = _packings(layers, plan.shape.unroll, weights)
-        words = sum(-(-n // count) for bits, count in packings for n in layers[bits])
+    for packings in _packings(layers, plan.shape.unroll):
+        words = sum(-(-n // packings[_index(bits, packings)].weights) for bits, counts in layers.items() for n in counts)
         bits = max(plan.shape.unroll * b * count for b, count in packings)
         blocks_in, left = _cut(words, bits, available)
-        constants = rom_luts(left, bits, fill) if left else 0
+        constants = rom_luts(left, bits, _weight_fill(layers, packings)) if left else 0
         luts = constants + _select(packings, plan.shape.unroll) + bits * (len(blocks_in) + bool(left) - 1)
         score = (luts, sum(blocks_in) // ROWS * _columns(bits))
         if best is None or score < best[0]:
@@ -351,12 +359,11 @@ def _cut(words: int, bits: int, available: int) -> tuple[list[int], int]:
 
 def _placed(plan: Schedule, packings: tuple[Packing, ...]) -> Schedule:
     """The weights in memory words of these packings. Every layer begins a word."""
-    index = {packing.bits: k for k, packing in enumerate(packings)}
     plan = replace(plan, weight_packings=packings)
     base, instructions = 0, []
     for i in plan.instructions:
         if isinstance(i.source, Linear):
-            i = replace(i, packing=index[i.source.weight_bits], w_base=base)
+            i = replace(i, packing=_index(i.source.weight_bits, packings), w_base=base)
             base += plan.memory_words(i)
         else:
             # Reads no weight, so any would do; the committed counts are of this one.

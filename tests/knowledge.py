@@ -28,10 +28,10 @@ from qtlib.schedule import legal_lanes, schedule
 FILE = paths.ROOT / "data" / "knowledge.csv"
 HELD_OUT = paths.ROOT / "data" / "held_out.csv"
 ESTIMATES = paths.ROOT / "data" / "estimates.csv"
-# The last two have weights of mixed widths that exceed the block RAM: found by drawing on from 1020.
-FITTED_DRAWS = (*range(1000, 1020), 1045, 1138)
-# Yosys does not map the 100,000 words of draw 2019 within the 15 minutes that it is given.
-HELD_OUT_DRAWS = (*range(2000, 2019), *range(2020, 2041))
+# 1045 and 1138 have weights of mixed widths that exceed the block RAM: found by drawing on from 1020. Those from 2000 on were held out
+# until the formulas had been changed after a look at them. Yosys does not map the 100,000 words of 2019 within the 15 minutes that it is given.
+FITTED_DRAWS = (*range(1000, 1020), 1045, 1138, *range(2000, 2019), *range(2020, 2041))
+HELD_OUT_DRAWS = tuple(range(3000, 3040))
 LANES, CONSTANT_BITS = 36, 150_000  # of a drawn design at most: multipliers, and weights in LUTs
 COUNTS = ("lut_logic", "lut_memory", "ff", "carry4", "dsp", "ramb18")
 KEYS = ("window", "features", "outputs", "d_model", "heads", "layers", "bits", "mixed", "lanes", "unroll", "requantisers", "multiplier", "memory", "norm")

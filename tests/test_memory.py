@@ -76,6 +76,15 @@ def test_packing_keeps_every_weight_in_its_place(large, bits, unroll):
     assert after.weight_words == sum(after.weight_segments) == len(contents(after).weights)
 
 
+def test_weights_of_mixed_widths_share_a_packing_where_block_RAM_is_not_short():
+    """Extended to the widest they need no choice among packings."""
+    program = small.program(ModelConfig(window=12, features=7, d_model=64, heads=2), MIXED)
+    before = schedule(program, HardwareConfig())
+    plans = [memory._segmented(before, available) for available in (40, 5)]
+    assert [[packing.bits for packing in plan.weight_packings] for plan in plans] == [[8], [2, 3, 4, 8]]
+    assert list(flat(plans[0])) == list(expected(before))
+
+
 def test_layers_of_few_bits_leave_fewer_constants_in_luts(large):
     """Two thirds of the weights at 4 bits: extended to the widest they would save nothing."""
     narrow = QuantConfig(bits=8, overrides=(("0.hidden.weight", 4), ("0.output.weight", 4)))
