@@ -57,16 +57,17 @@ def test_weights_of_several_widths_share_memory_words(tmp_path, monkeypatch, unr
 
 @pytest.mark.needs_verilator
 @pytest.mark.parametrize(
-    "shape",
+    ("lanes", "shape"),
     [
-        ModelConfig(window=4, d_model=4),  # GHDL 2.0 cut the constant 4 to the two bits of the key that it was compared with
-        ModelConfig(window=3, d_model=1),  # a ROM of one word has an address of no bits
+        (1, ModelConfig(window=4, d_model=4)),  # GHDL 2.0 cut the constant 4 to the two bits of the key that it was compared with
+        (1, ModelConfig(window=3, d_model=1)),  # a ROM of one word has an address of no bits
+        (32, ModelConfig(window=32, d_model=4)),  # from 27 lanes on GHDL 2.0 did not come to an end
     ],
-    ids=["window-4", "d_model-1"],
+    ids=["window-4", "d_model-1", "lanes-32"],
 )
-def test_what_was_once_wrong_in_verilog_is_right(tmp_path, shape):
+def test_what_was_once_wrong_in_verilog_is_right(tmp_path, lanes, shape):
     program = small.program(shape)
-    emit(program, HardwareConfig(lanes=1), tmp_path, simulate.stimuli(program, 8))
+    emit(program, HardwareConfig(lanes=lanes), tmp_path, simulate.stimuli(program, 8))
     assert simulate.simulate(tmp_path, tool="verilator").mismatches == 0
 
 

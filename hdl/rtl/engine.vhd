@@ -421,26 +421,28 @@ begin
     end if;
   end process;
 
-  lane_operands : process (all)
-    variable place : natural;
-  begin
-    for l in 0 to lane_count - 1 loop
-      x_2((l + 1) * x_bits - 1 downto l * x_bits) <=
-        std_ulogic_vector(resize(signed(input_word_2((l + 1) * input_bits - 1 downto l * input_bits)), x_bits));
+  -- A process for each lane: GHDL 2.0 takes time exponential in the slices of one signal that a process assigns under conditions.
+  lane_operands : for l in 0 to lane_count - 1 generate
+    process (all)
+      variable place : natural;
+      variable code : std_ulogic_vector(x_bits - 1 downto 0);
+    begin
+      code := std_ulogic_vector(resize(signed(input_word_2((l + 1) * input_bits - 1 downto l * input_bits)), x_bits));
       if x_source_2 = exponential_store then
-        x_2((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(
+        code := std_ulogic_vector(
           resize(unsigned(exponential_word_2((l + 1) * exponential_bits - 1 downto l * exponential_bits)), x_bits));
       elsif x_source_2 = activation_store then
         for u in 0 to unroll - 1 loop
           place := u * lane_count + l;
           if x_bank_2 = u then
-            x_2((l + 1) * x_bits - 1 downto l * x_bits) <= std_ulogic_vector(resize(
-              signed(activation_words_2((place + 1) * activation_bits - 1 downto place * activation_bits)), x_bits));
+            code := std_ulogic_vector(
+              resize(signed(activation_words_2((place + 1) * activation_bits - 1 downto place * activation_bits)), x_bits));
           end if;
         end loop;
       end if;
-    end loop;
-  end process;
+      x_2((l + 1) * x_bits - 1 downto l * x_bits) <= code;
+    end process;
+  end generate;
 
   broadcast_operands : process (all)
     variable code : std_ulogic_vector(key_bits - 1 downto 0);
