@@ -152,10 +152,6 @@ def describe(plan: Schedule) -> dict[str, Any]:
 
 def _constants(plan: Schedule) -> list[Constant]:
     shape, hardware = plan.shape, plan.hardware
-    deepest = max(
-        plan.activation_depth, plan.broadcast_depth, plan.weight_words, plan.words.head_weights,
-        plan.words.parameters, plan.words.positions, shape.window * shape.groups, plan.program.input.shape[1] * shape.groups,
-    )  # fmt: skip
     numbers = {
         "window": shape.window,
         "features": plan.program.input.shape[1],
@@ -168,8 +164,8 @@ def _constants(plan: Schedule) -> list[Constant]:
         "activation_depth": plan.activation_depth,
         "broadcast_depth": plan.broadcast_depth,
         "weight_word_bits": plan.weight_word_bits,
-        "address_width": deepest.bit_length(),
-        "count_width": max(max(i.period, i.steps, i.hold) for i in plan.instructions).bit_length(),
+        "address_width": plan.address_width,
+        "count_width": plan.count_width,
         "latency": plan.latency,
         "interval": plan.interval,
     }

@@ -21,6 +21,9 @@ from qtlib.schedule import Packing, Schedule, norm_widths
 
 ROWS, COLUMN = 512, 36  # words and bits of the widest arrangement of a RAMB18 (AMD UG473, table 1-10)
 PACKS = range(1, 19)
+# LUTs of each bit of 64 words of a ROM in LUTs that has more than 128, by what it holds; weights by their bits, 4 standing for more. Of
+# data/knowledge.csv, printed by `python tests/knowledge.py fit`.
+FILLS: dict[str | int, float] = {2: 1.68, 3: 1.43, 4: 1.35, "parameter": 1.28, "position": 1.2, "table": 1.09, "square": 0.755}
 SMALLEST_ROM = 32  # bits; GHDL 2.0 makes a plain number of so few, which Yosys does not see as a memory
 
 
@@ -43,7 +46,8 @@ class Memory(NamedTuple):
     rom: bool
     memory_type: str
     single: bool = False  # one address reads and writes
-    fill: float = 1.33  # LUTs of each bit of 64 words, for a ROM in LUTs of random contents
+    fill: float = FILLS[4]
+    used: float = 1.0  # part of the bits of a word that synthesis builds in LUTs: neither constant nor equal to another
 
 
 def _weights(plan: Schedule) -> dict[int, list[int]]:
@@ -57,12 +61,12 @@ def _weights(plan: Schedule) -> dict[int, list[int]]:
 
 def _weight_fill(layers: dict[int, list[int]], packings: tuple[Packing, ...]) -> float:
     """LUTs of each bit of 64 weights; those of a narrower layer that are extended to the widest repeat their sign, which is worth half a bit."""
-    fills = {2: 1.8, 3: 1.45}
+    fills = {bits: FILLS[min(bits, 4)] for bits in layers}
     size = {bits: bits * sum(words) for bits, words in layers.items()}
     if len(packings) == len(layers):
-        return sum(fills.get(bits, 1.33) * n for bits, n in size.items()) / sum(size.values())
+        return sum(fills[bits] * n for bits, n in size.items()) / sum(size.values())
     widest, words = max(size), sum(n / bits for bits, n in size.items())
-    return fills.get(widest, 1.33) * (1 + sum(size.values()) / words / widest) / 2
+    return fills[widest] * (1 + sum(size.values()) / words / widest) / 2
 
 
 def _segments(plan: Schedule) -> list[tuple[int, int]]:
@@ -81,7 +85,7 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     s, w, h = plan.shape, plan.widths, plan.hardware
     slices = s.slices * s.groups
     keys = -(-s.window // s.unroll) * s.unroll
-    slice_bits, key_bits = _address_bits(slices), _address_bits(keys)
+    slice_bits, key_bits = address_bits(slices), address_bits(keys)
     outputs = -(-plan.program.output.shape[0] // s.unroll) * s.unroll
     parameter = w["mult_bits"] + w["residual_mult_bits"] + w["offset_bits"]
     fill = _weight_fill(_weights(plan), plan.weight_packings)
@@ -89,16 +93,15 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
     def ram(store: str, depth: int, width: int, copies: int = 1) -> list[Memory]:
         return [Memory(depth, width, copies, False, h.memory_type(store))]
 
-    def rom(store: str, words: int, width: int, copies: int = 1) -> list[Memory]:
-        return [Memory(words, width, copies, True, h.memory_type(store))]
+    def rom(store: str, words: int, width: int, copies: int = 1, **filled: float) -> list[Memory]:
+        return [Memory(words, width, copies, True, h.memory_type(store), **filled)]
 
     # Of a LayerNorm: sum and squares of each row, read asynchronously, and a table of squares for each requantiser.
     norm = {}
     if x := plan.norm_input:
         widths = norm_widths(x)
         kept = [Memory(1 << slice_bits, widths.sum + widths.squares, s.requantisers, False, "distributed", single=True)]
-        table = Memory(1 << x.bits, widths.square, s.requantisers, True, h.memory_type("table"), fill=0.75)
-        norm = {"layer_norm": kept, "square_tables": [table]}
+        norm = {"layer_norm": kept, "square_tables": rom("table", 1 << x.bits, widths.square, s.requantisers, fill=FILLS["square"])}
 
     return norm | {
         "input_store": ram("input", plan.program.input.shape[1] * s.groups, s.lanes * w["input_bits"]),
@@ -109,22 +112,27 @@ def stores(plan: Schedule) -> dict[str, list[Memory]]:
         "score_store": ram("score", 1 << (slice_bits + key_bits), s.requantisers * w["score_bits"]),
         # Running maxima of the rows, inside the softmax; Yosys chooses for itself.
         "softmax": [Memory(1 << slice_bits, s.requantisers * w["score_bits"], 1, False, "auto")],
-        "unload": [Memory(1 << _address_bits(outputs), w["result_bits"], 1, False, "distributed")],
+        "unload": [Memory(1 << address_bits(outputs), w["result_bits"], 1, False, "distributed")],
         "weight_store": [
             Memory(words, bits, 1, True, "block" if k < plan.block_segments else h.memory_type("weight"), fill=fill)
             for k, (words, bits) in enumerate(_segments(plan))
         ],
-        "head_store": rom("head", plan.words.head_weights, s.unroll * w["head_bits"]),
-        "parameter_store": rom("parameter", plan.words.parameters, parameter),
-        "position_store": rom("position", plan.words.positions, s.lanes * w["position_bits"]),
-        # Exponentials fall smoothly, so neighbouring words share LUTs.
-        "exponential_tables": [
-            rom("table", plan.words.exponentials, w["exponential_bits"], s.requantisers)[0]._replace(fill=0.9)
-        ],
+        # Of outputs that there are not, the weights are 0.
+        "head_store": rom(
+            "head", plan.words.head_weights, s.unroll * w["head_bits"], used=min(1, plan.program.output.shape[0] / s.unroll)
+        ),
+        "parameter_store": rom("parameter", plan.words.parameters, parameter, fill=FILLS["parameter"]),
+        # Sines and cosines: in few words many columns are alike.
+        "position_store": rom(
+            "position", plan.words.positions, s.lanes * w["position_bits"],
+            used=min(0.92, plan.words.positions / 20), fill=FILLS["position"],
+        ),
+        "exponential_tables": rom("table", plan.words.exponentials, w["exponential_bits"], s.requantisers, fill=FILLS["table"]),
     }
 
 
-def _address_bits(depth: int) -> int:
+def address_bits(depth: int) -> int:
+    """Bits of an address into so many words, one at least: the twin of address_bits in qt_pkg.vhd."""
     return max(1, (depth - 1).bit_length())
 
 
@@ -152,7 +160,8 @@ def mapped(memory: Memory) -> Resources:
         return Resources(ff=2 * width)
     block_cost, blocks, parts = block_ram(depth, width, memory.rom)
     if memory.rom:
-        soft_cost, soft = depth * width / 64, Resources(lut=rom_luts(depth, width, memory.fill), ff=width)
+        soft_cost, built = depth * width / 64, round(memory.used * width)
+        soft = Resources(lut=rom_luts(depth, built, memory.fill), ff=built)
     else:
         soft_cost, soft = distributed(depth, width, memory.single)
     if memory.rom and depth * width <= SMALLEST_ROM:
@@ -196,9 +205,9 @@ def distributed(depth: int, width: int, single: bool = False) -> tuple[float, Re
 
 
 def rom_luts(depth: int, width: int, fill: float) -> float:
-    """LUTs of a constant: one for each bit up to 64 words, then multiplexed; the factors are those of data/knowledge.csv."""
+    """LUTs of a constant: one for each bit up to 64 words, then multiplexed; ``fill`` is that of data/knowledge.csv."""
     leaves = -(-depth // 64)
-    return width * (0.82, 2.0)[leaves - 1] if leaves <= 2 else fill * width * leaves
+    return width * leaves if leaves <= 2 else fill * width * leaves
 
 
 def allocate(plan: Schedule) -> Schedule:

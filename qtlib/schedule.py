@@ -245,6 +245,21 @@ class Schedule:
         return max(self.compute_clocks, loaded, unloaded) + 1
 
     @property
+    def address_width(self) -> int:
+        """Bits of an address in the microprogram, which reach every word of the deepest store."""
+        shape, words = self.shape, self.words
+        inputs, exponentials = self.program.input.shape[1] * shape.groups, shape.window * shape.groups
+        return max(
+            self.activation_depth, self.broadcast_depth, self.weight_words, words.head_weights, words.parameters,
+            words.positions, inputs, exponentials,
+        ).bit_length()  # fmt: skip
+
+    @property
+    def count_width(self) -> int:
+        """Bits of the counters of terms, clocks, steps and waiting."""
+        return max(max(i.period, i.steps, i.hold) for i in self.instructions).bit_length()
+
+    @property
     def weight_words(self) -> int:
         """Memory words of the weight store."""
         return sum(map(self.memory_words, self.instructions))

@@ -1,8 +1,8 @@
 """Synthesise a spread of designs and write their counts: data/knowledge.csv, from which the estimates are calibrated, and
 data/held_out.csv, on which they are judged and which the fit never reads.
 
-    PYTHONPATH=tests python tests/knowledge.py            # skips what the files have; about an hour in all
-    PYTHONPATH=tests python tests/knowledge.py fit        # prints the coefficients for qtlib/resources.py
+    PYTHONPATH=tests python tests/knowledge.py            # skips what the files have; about an hour and a half in all
+    PYTHONPATH=tests python tests/knowledge.py fit        # prints the fills for qtlib/memory.py and the coefficients for qtlib/resources.py
     PYTHONPATH=tests python tests/knowledge.py estimates  # writes data/estimates.csv, every estimate beside its count
     PYTHONPATH=tests python tests/knowledge.py emit FOLDER  # writes the fitted designs, for Vivado and `python -m qtlib fit`
 
@@ -10,15 +10,17 @@ The programs are random but seeded, so that no training is needed; `case` rebuil
 others are drawn by `draw` from a number: shape, widths, lanes, unroll, memory and multiplier types at random.
 """
 
+import math
 import random
 import sys
 import tempfile
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import small
 
-from qtlib import knowledge, paths, resources, synthesise
+from qtlib import knowledge, memory, paths, resources, synthesise
 from qtlib.config import BITS, HardwareConfig, ModelConfig, QuantConfig
 from qtlib.emit import emit
 from qtlib.memory import allocate
@@ -125,12 +127,13 @@ def designs(file=FILE):
 
 
 def compared(key, counts):
-    """Counts and estimates of a whole design, as a row of `ESTIMATES`."""
-    found = resources.estimate(*case(*key)).total
+    """Counts and estimates of a whole design, and how far off that of its LUTs may be, as a row of `ESTIMATES`."""
+    estimate = resources.estimate(*case(*key))
     counted = {name: sum(row[name] for row in counts.values()) for name in COUNTS}
     counted |= {"lut": counted["lut_logic"] + counted["lut_memory"]}
-    both = {name: (counted[name], round(getattr(found, name))) for name in ("lut", "ff", "dsp", "ramb18")}
-    return {f"{name}_{which}": value for name, pair in both.items() for which, value in zip(("counted", "estimated"), pair)}
+    both = {name: (counted[name], round(getattr(estimate.total, name))) for name in ("lut", "ff", "dsp", "ramb18")}
+    band = {"lut_band_permille": math.floor(1000 * estimate.band["lut"])}
+    return band | {f"{name}_{which}": value for name, pair in both.items() for which, value in zip(("counted", "estimated"), pair)}
 
 
 def estimates():
@@ -149,6 +152,22 @@ def fit():
     return knowledge.fit([(allocate(schedule(*case(*key))), counts) for key, counts in designs().items()])
 
 
+def fills():
+    """What a bit of 64 words takes in ROMs of more than 128 words that lie in LUTs, by what they hold; as `memory.FILLS`."""
+    luts, bits = Counter(), Counter()
+    for key, counts in designs().items():
+        plan = allocate(schedule(*case(*key)))
+        weights = {i.source.weight_bits for i in plan.instructions if i.w_source == "weight_rom"}
+        kinds = {"parameter_store": "parameter", "position_store": "position", "exponential_tables": "table", "square_tables": "square"}
+        kinds |= {"weight_store": min(*weights, 4)} if len(weights) == 1 else {}
+        for name, found in memory.stores(plan).items():
+            one = found[0]
+            if name in kinds and len(found) == 1 and one.depth > 128 and not memory.mapped(one).ramb18:
+                luts[kinds[name]] += counts[name]["lut_logic"]
+                bits[kinds[name]] += one.copies * one.used * one.width * -(-one.depth // 64)
+    return {kind: float(f"{luts[kind] / bits[kind]:.3g}") for kind in memory.FILLS}
+
+
 def emit_fitted(folder):
     """Write the fitted designs as directories, for another tool to count."""
     for number, key in enumerate(designs()):
@@ -156,7 +175,8 @@ def emit_fitted(folder):
 
 
 def printed(coefficients):
-    """Coefficients as they stand in qtlib/resources.py."""
+    """Fills as they stand in qtlib/memory.py, and coefficients as in qtlib/resources.py, which are fitted to what the fills leave."""
+    print(f"FILLS = {fills()}".replace("'", '"'))
     for name, pair in coefficients.items():
         print(f'    "{name}": (')
         for chosen in pair:

@@ -216,6 +216,16 @@ def test_a_point_of_another_procedure_is_refused(waves, trained, monkeypatch):
         study.load("precision", waves.file)
 
 
+def test_a_table_of_other_data_is_read_though_a_longer_series_is_trained_for_fewer_epochs(waves, trained):
+    computed(waves)
+    found = study.windows(waves.config).series.sha256[:8]
+    waves.file.write_text(waves.file.read_text().replace(f"-{found}", "-00000000"))
+    for k, c in enumerate(waves.chains):
+        train = replace(c.experiment.train, epochs=c.experiment.train.epochs + 1)
+        waves.chains[k] = c._replace(experiment=replace(c.experiment, train=train))
+    assert len(study.load("precision", waves.file)) == len(waves.file.read_text().splitlines()) - 1
+
+
 def test_a_table_of_other_data_is_read_but_not_gone_on_with(waves, trained):
     computed(waves)
     found = study.windows(waves.config).series.sha256[:8]
@@ -323,5 +333,6 @@ def test_the_float_model_beats_the_baselines_only_if_it_beats_both():
 def test_the_widths_of_every_variant_are_those_of_its_configuration():
     table = study.variant_bits()
     assert list(table.index) == [name for name in study.VARIANTS if name != "float"]
-    assert table.loc["4 bit, residual 8"].tolist() == [4, 4, 8, 4, 8, 8, "learned"]
-    assert table.loc["min-max 4 bit"].tolist() == [4, 4, 4, 4, 4, 4, "minmax"]
+    assert table.loc["4 bit, residual 8"].tolist() == [4, 4, 8, 4, 8, 8, "learned", "float"]
+    assert table.loc["4 bit, from 8 and 6"].tolist() == [4, 4, 4, 4, 8, 8, "learned", "6 bit"]
+    assert table.loc["min-max 4 bit"].tolist() == [4, 4, 4, 4, 4, 4, "minmax", "float"]
