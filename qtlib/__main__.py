@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("trial", type=int, help="its number")
     export.add_argument("--directory", type=Path, help="design folder (default: a folder in hdl/generated)")
     _add_storage(export)
+    export.add_argument(
+        "--tables", type=Path, metavar="FOLDER", help="read the trial from the tables of a search, such as those in data, and no storage"
+    )
     export.add_argument("--windows", type=int, default=8, help="windows of test vectors (default: 8)")
     export.add_argument("--verify", action="store_true", help="simulate it, too")
     export.add_argument("--synthesise", action="store_true", help="map it with Yosys, too")
@@ -271,6 +274,7 @@ def _export(arguments: argparse.Namespace) -> None:
         arguments.trial,
         arguments.directory,
         storage=arguments.storage,
+        tables=arguments.tables,
         count=arguments.windows,
         verify=arguments.verify,
         synthesise=arguments.synthesise,

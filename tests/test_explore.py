@@ -267,7 +267,7 @@ def test_a_third_objective_widens_the_front():
 def test_the_front_is_written_as_csv_and_latex(base, measured):
     found = searched(base, 6)
     files = {file.name: file for file in explore.save(found)}
-    assert sorted(files) == ["s_front.csv", "s_front.tex", "s_trials.csv"]
+    assert sorted(files) == ["s_front.csv", "s_front.tex", "s_study.json", "s_trials.csv"]
     best = explore.front(explore.trials(found))
     assert pd.read_csv(files["s_front.csv"]).number.tolist() == best.number.tolist()
     text = files["s_front.tex"].read_text()
@@ -747,6 +747,30 @@ def test_a_trial_is_exported_as_a_design_with_its_program_and_its_choices(real, 
     assert chosen["evaluated"]["validation_rmse"] == row.validation_rmse and chosen["evaluated"]["test_rmse"] > 0
     found = json.loads((folder / "estimate.json").read_text())
     assert (found["kind"], found["clocks"], round(found["total"]["lut"])) == ("formula", row.clocks, row.lut)
+
+
+def test_a_trial_is_exported_from_tables_where_the_search_did_not_run(real, tmp_path):
+    explore.save(explore.load("real"), tmp_path)
+    number = int(explore.front(real.table).number[0])
+    folders = [
+        explore.export("real", number, tmp_path / "design", count=1),
+        explore.export("real", number, tmp_path / "copy", storage="journal:///nowhere", tables=tmp_path, count=1),
+    ]
+    texts = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    assert texts[0] == texts[1]
+
+
+def test_tables_that_are_not_there_or_of_another_version_export_nothing(base, measured, tmp_path):
+    with pytest.raises(ValueError, match=f"^explore: {tmp_path} has no tables of a study 's' .* --study s --tables {tmp_path} writes them$"):
+        explore.export("s", 0, tmp_path / "design", tables=tmp_path)
+    explore.save(searched(base, 2), tmp_path)
+    with pytest.raises(ValueError, match="^explore: trial 77 of 's' does not exist; on the front are "):
+        explore.export("s", 77, tmp_path / "design", tables=tmp_path)
+    file = tmp_path / "s_study.json"
+    file.write_text(file.read_text().replace('"version": "', '"version": "9.'))
+    with pytest.raises(ValueError, match="was made with version='9"):
+        explore.export("s", 0, tmp_path / "design", tables=tmp_path)
+    assert not (tmp_path / "design").exists()
 
 
 @pytest.mark.needs_ghdl

@@ -22,7 +22,7 @@ from qtlib.resources import Estimate, estimate
 from qtlib.simulate import simulate, stimuli
 from qtlib.study import windows
 from qtlib.synthesise import synthesise as map_design
-from qtlib.train import Progress, train
+from qtlib.train import PROCEDURE, Progress, train
 
 MEASURED = {  # columns of a table: whole number, real number or text
     "mean_weight_bits": float, "validation_rmse": float, "clocks": int, "interval": int, "energy_low_uj": float,
@@ -80,7 +80,9 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def save(study: optuna.Study, folder: Path | None = None) -> list[Path]:
-    """Write all trials and the front as CSV, and the front as a LaTeX table (booktabs); returns the files.
+    """Write all trials and the front as CSV, the front as a LaTeX table (booktabs), and what the study was made with as JSON; returns the files.
+
+    CSV of the trials and JSON are enough to export a trial elsewhere.
 
     Args:
         folder: None: beside the default storage.
@@ -93,6 +95,7 @@ def save(study: optuna.Study, folder: Path | None = None) -> list[Path]:
         f"{name}_trials.csv": table.to_csv(index=False, lineterminator="\n"),
         f"{name}_front.csv": best.to_csv(index=False, lineterminator="\n"),
         f"{name}_front.tex": head + shown(best).to_latex(index=False, escape=True),
+        f"{name}_study.json": json.dumps(study.user_attrs["qtlib"], indent=1, sort_keys=True) + "\n",
     }
     return [write_atomic(folder / file, text) for file, text in contents.items()]
 
@@ -103,6 +106,7 @@ def export(
     directory: Path | None = None,
     *,
     storage: str | None = None,
+    tables: Path | None = None,
     count: int = 8,
     verify: bool = False,
     synthesise: bool = False,
@@ -114,6 +118,8 @@ def export(
 
     Args:
         number: of the trial.
+        storage: where the study is; None: the default one.
+        tables: folder of the tables that `save` wrote, which are read instead of a storage.
         directory: None: a folder in `qtlib.paths.generated`.
         count: windows of test vectors.
         verify: simulate the design, too, and compare every result.
@@ -123,19 +129,24 @@ def export(
         ValueError: there is no such complete trial, the data or the result are no longer those of the study, or as `emit`.
         as `load`, `simulate` and `synthesise`.
     """
-    study = load(name, storage)
-    found = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    outcomes = {key: outcome(trial) for key, trial in found.items()}
-    if outcomes.get(number, ("", ""))[0] != "complete":
-        what = f"is {': '.join(filter(None, outcomes[number]))}" if number in found else "does not exist"
-        legal = front(trials(study), objectives(study)).number.tolist()
+    if tables:
+        study, table = _from_tables(name, Path(tables))
+    else:
+        study = load(name, storage)
+        table = trials(study)
+    row = next((row for _, row in table.iterrows() if row.number == number), None)
+    job = read_job(study)
+    if row is None or row.outcome != "complete":
+        what = "does not exist" if row is None else f"is {': '.join(filter(None, (row.outcome, row.why)))}"
+        legal = front(table, job.objectives).number.tolist()
         raise ValueError(
             f"explore: trial {number} of {name!r} {what}; on the front are {', '.join(map(str, legal)) or 'none'}"
         )
-    job, recorded = read_job(study), found[number].user_attrs["ended"]["measured"]
-    experiment, hardware = design(read_point(found[number], job), job.base, job.space)
+    recorded = {key: kind(row[key]) for key, kind in MEASURED.items()}
+    experiment, hardware = design(row, job.base, job.space)
     prepared = windows(experiment.data)
-    compare(study, storage or default_storage(name), {"data": prepared.series.sha256})
+    place = str(tables) if tables else storage or default_storage(name)
+    compare(study, place, {"data": prepared.series.sha256})
     finished = train(experiment, prepared, progress=progress)
     if not np.isclose(finished.metrics["validation_rmse"], recorded["validation_rmse"], rtol=1e-6, atol=0):
         raise ValueError(
@@ -166,6 +177,22 @@ def export(
     if synthesise:
         map_design(directory)
     return directory
+
+
+def _from_tables(name: str, folder: Path) -> tuple[optuna.Study, pd.DataFrame]:
+    """A study without its trials, and the trials as a table, as `save` wrote both."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        kept = json.loads((folder / f"{name}_study.json").read_text(encoding="utf-8"))
+        table = pd.read_csv(folder / f"{name}_trials.csv", dtype={"why": object}).fillna({"why": ""})
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"explore: {folder} has no tables of a study {name!r} ({error}); python -m qtlib explore --study {name} --tables {folder} writes them"
+        ) from error
+    study = optuna.create_study(study_name=name, directions=["minimize"] * len(kept["objectives"]))
+    study.set_user_attr("qtlib", kept)
+    compare(study, str(folder), {"version": __version__, "procedure": PROCEDURE})
+    return study, table
 
 
 def _plain(found: Estimate) -> dict[str, Any]:
