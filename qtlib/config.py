@@ -117,6 +117,13 @@ class ModelConfig:
         layer = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 4 * d
         return (self.features * d + d) + self.layers * layer + (d + 1) * self.outputs
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference, of the layers and of the attention products."""
+        n, d, f = self.window, self.d_model, self.ffn_width
+        layer = n * (4 * d * d + 2 * d * f) + 2 * n * n * d
+        return n * self.features * d + self.layers * layer + d * self.outputs
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuantConfig:
@@ -242,8 +249,9 @@ class HardwareConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.stores, Mapping | list | tuple):
             raise TypeError(f"hardware: stores={self.stores!r} must map names of stores to memory types")
-        object.__setattr__(self, "stores", tuple(sorted(map(tuple, dict(self.stores).items()))))
-        for name, memory_type in self.stores:
+        stores = dict(self.stores)
+        object.__setattr__(self, "stores", tuple(sorted(stores.items())))
+        for name, memory_type in stores.items():
             check_choice("hardware", "store", name, STORES)
             check_choice("hardware", f"stores[{name!r}]", memory_type, MEMORY_TYPES)
         for name in ("activations", "weights", "parameters", "tables"):

@@ -7,7 +7,9 @@ import pytest
 from qtlib.config import DataConfig, Experiment, HardwareConfig, ModelConfig, QuantConfig, TrainConfig
 
 
-@pytest.mark.parametrize("name", ["bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits", "norm_bits"])
+@pytest.mark.parametrize(
+    "name", ["bits", "weight_bits", "input_bits", "residual_bits", "softmax_bits", "head_bits", "norm_bits"]
+)
 @pytest.mark.parametrize("bits", [1, 9])
 def test_widths_outside_2_to_8_are_refused(name, bits):
     with pytest.raises(ValueError, match=f"^quantisation: {name}={bits} is outside 2..8$"):
@@ -63,3 +65,64 @@ def test_a_narrowing_that_does_not_fall_is_refused(narrowing):
 def test_a_narrowing_from_an_illegal_width_is_refused():
     with pytest.raises(ValueError, match=r"quantisation: narrowing=9 is outside 2\.\.8"):
         QuantConfig(bits=4, narrowing=(9,))
+
+
+@pytest.mark.parametrize(
+    ("hardware", "error", "text"),
+    [
+        ({"multiplier": "dps"}, ValueError, "hardware: multiplier='dps' is not one of auto, dsp, lut, packed"),
+        *(
+            ({name: "registers"}, ValueError, f"hardware: {name}='registers' is not one of auto, block, distributed")
+            for name in ("activations", "weights", "parameters", "tables")
+        ),
+        ({"lanes": 0}, ValueError, "hardware: lanes=0 is outside 1..1024"),
+        ({"unroll": 0}, ValueError, "hardware: unroll=0 is outside 1..1024"),
+        ({"requantisers": -1}, ValueError, "hardware: requantisers=-1 is outside 1..1024"),
+        ({"lanes": 2.0}, TypeError, "hardware: lanes=2.0 must be an integer"),
+        (
+            {"stores": {"brodcast": "block"}},
+            ValueError,
+            "hardware: store='brodcast' is not one of input, activation, broadcast, exponential, reciprocal, score, weight, head, "
+            "parameter, position, table",
+        ),
+        (
+            {"stores": {"broadcast": "registers"}},
+            ValueError,
+            "hardware: stores['broadcast']='registers' is not one of auto, block, distributed",
+        ),
+        ({"stores": "broadcast"}, TypeError, "hardware: stores='broadcast' must map names of stores to memory types"),
+        ({"clock_mhz": 0}, ValueError, "hardware: clock_mhz=0 must be above 0"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_any_program_is_seen(hardware, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        HardwareConfig(**hardware)
+
+
+def test_equal_choices_of_stores_are_one_config_whatever_their_order_and_form():
+    pairs = {"head": "block", "table": "block"}
+    made = [
+        HardwareConfig(stores=stores)
+        for stores in (pairs, dict(reversed(pairs.items())), [["head", "block"], ["table", "block"]])
+    ]
+    assert len(set(made)) == 1
+
+
+@pytest.mark.parametrize(
+    ("hardware", "text"),
+    [
+        (
+            {"stores": {"brodcast": "block"}},
+            "exponential, reciprocal, score, weight, head, parameter, position, table; did you mean 'broadcast'?",
+        ),
+        (
+            {"stores": {"head": "blok"}},
+            "hardware: stores['head']='blok' is not one of auto, block, distributed; did you mean 'block'?",
+        ),
+        ({"multiplier": "dps"}, "hardware: multiplier='dps' is not one of auto, dsp, lut, packed; did you mean 'dsp'?"),
+    ],
+    ids=["store", "memory-type", "multiplier"],
+)
+def test_a_misspelt_choice_gets_a_suggestion(hardware, text):
+    with pytest.raises(ValueError, match=re.escape(text) + "$"):
+        HardwareConfig(**hardware)

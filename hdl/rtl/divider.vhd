@@ -1,6 +1,6 @@
 -- Reciprocal of a row sum of exponentials: floor(2**(exponential_bits + 16) / total), one bit per clock.
 --
--- Twin:    qtlib.program.reciprocal.
+-- Twin:    qtlib.program.rounding.reciprocal.
 -- Clocks:  out_valid 18 clocks after in_valid; in_ready again at the same clock.
 -- Widths:  total >= 2**exponential_bits - 1, because the largest exponential of a row is that; so the quotient has 17 bits.
 
@@ -10,8 +10,8 @@ use ieee.numeric_std.all;
 
 entity divider is
   generic (
-    exponential_bits : positive;
-    total_bits : positive
+    exponential_bits : positive; -- the dividend is 2**(exponential_bits + 16); of the root of a LayerNorm: reciprocal_bits
+    total_bits : positive -- of the divisor: a row sum, or a root
   );
   port (
     clk : in std_ulogic;

@@ -2,7 +2,7 @@
 --
 -- For each operation: for each step (`unroll` outputs), for each group of tokens, for each term.
 --
--- Twin:    qtlib.schedule.issued.
+-- Twin:    qtlib.hardware.clock_timeline.issued.
 -- Clocks:  2 + hold before an operation, then steps * groups * period; the outputs are registers.
 
 library ieee;
@@ -13,13 +13,13 @@ use work.qt_pkg.all;
 
 entity issue is
   generic (
-    program : issue_program_t;
-    window : positive;
-    lanes : positive;
-    unroll : positive;
+    program : issue_program_t; -- operations in their order, as this side sees them
+    window : positive; -- tokens
+    lanes : positive; -- tokens computed side by side
+    unroll : positive; -- output features computed at once
     places : positive; -- of weights in a memory word
     packings : positive; -- ways in which a memory word holds weights
-    address_width : positive;
+    address_width : positive; -- bits of an address in the microprogram
     count_width : positive -- bits of the counters of terms, clocks and steps
   );
   port (

@@ -1,6 +1,6 @@
 -- The multipliers: `lanes` tokens times `unroll` output features, and the registers that hold finished sums.
 --
--- Twin:    tests/twins.py, lanes.
+-- Twin:    tests/hdl/entity_twins.py, lanes.
 -- Clocks:  a finished sum stands in `front` four clocks after its last term; `advance` moves the next
 --          `requantisers` sums to the front, lanes first, then output features.
 
@@ -12,16 +12,16 @@ use work.qt_pkg.all;
 
 entity lanes is
   generic (
-    lane_count : positive;
-    unroll : positive;
+    lane_count : positive; -- tokens computed side by side
+    unroll : positive; -- output features computed at once
     requantisers : positive; -- sums that leave per clock
     operands : positive; -- lanes on one multiplier
     dsp_macs : natural; -- multipliers in DSP blocks; the others are made of LUTs
-    x_bits : positive;
-    w_bits : positive;
-    product_bits : positive;
+    x_bits : positive; -- of a lane operand, signed
+    w_bits : positive; -- of a broadcast operand, signed
+    product_bits : positive; -- of a product, signed
     packed_bits : positive; -- of the operands of one multiplier, packed
-    acc_bits : positive
+    acc_bits : positive -- of a sum of products, signed
   );
   port (
     clk : in std_ulogic;

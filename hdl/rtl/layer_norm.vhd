@@ -3,8 +3,9 @@
 -- Codes arrive while they retire, `width` rows (a slice) of one feature at a time; sum and sum of squares of each row are kept
 -- on the way in. After `start` three stages work on one slice each: the variance d S2 - S1**2, its square root, the reciprocal.
 --
--- Twin:    qtlib.integer.layer_norm, the reciprocals.
--- Clocks:  the reciprocals of slice s leave 18 s + 23 + sum_bits + root_bits clocks after `start` (qtlib.schedule.root_clocks).
+-- Twin:    qtlib.program.reference.layer_norm, the reciprocals.
+-- Clocks:  the reciprocals of slice s leave 18 s + 23 + sum_bits + root_bits clocks after `start`
+--          (qtlib.hardware.pipeline.root_clocks).
 -- Widths:  of any codes, from the generics; the root is at least 2**reciprocal_bits - 1, so a reciprocal has 17 bits.
 
 library ieee;
@@ -15,12 +16,12 @@ use work.qt_pkg.all;
 
 entity layer_norm is
   generic (
-    features : positive;
+    features : positive; -- codes of a token: d
     slices : positive; -- of rows, over all groups of tokens
     width : positive; -- rows of a slice
     bits : positive; -- of a code
-    reciprocal_bits : positive;
-    table_memory : string := "auto"
+    reciprocal_bits : positive; -- of the limit of the roots; the dividend is 2**(reciprocal_bits + 16)
+    table_memory : string := "auto" -- auto | block | distributed
   );
   port (
     clk : in std_ulogic;

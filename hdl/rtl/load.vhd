@@ -1,6 +1,6 @@
 -- Receives a window: codes of feature 0 of every token, then feature 1, and so on; writes words of all lanes.
 --
--- Twin:    tests/twins.py, load.
+-- Twin:    tests/hdl/entity_twins.py, load.
 -- Clocks:  features * groups * lanes per window while in_valid stays high; the surplus lanes of the last group are
 --          filled with zeros in clocks of their own. `full` rises one clock after the last word is written and falls
 --          after `take`.
@@ -14,9 +14,9 @@ use work.qt_pkg.all;
 entity load is
   generic (
     window : positive; -- tokens
-    features : positive;
-    lanes : positive;
-    bits : positive
+    features : positive; -- codes of a token
+    lanes : positive; -- tokens computed side by side
+    bits : positive -- of a code
   );
   port (
     clk : in std_ulogic;

@@ -1,6 +1,6 @@
 -- Multiply-accumulate for `operands` lanes that share the broadcast operand.
 --
--- Twin:    tests/twins.py, mac.
+-- Twin:    tests/hdl/entity_twins.py, mac.
 -- Clocks:  x and w, then product, then acc: three registers; `first` starts a new sum, `valid` counts a term in.
 -- Widths:  every product fits product_bits and every partial sum fits acc_bits: proven in Python, trusted here.
 --
@@ -14,11 +14,11 @@ use ieee.numeric_std.all;
 entity mac is
   generic (
     operands : positive; -- lanes on one multiplier
-    x_bits : positive;
-    w_bits : positive;
-    product_bits : positive;
+    x_bits : positive; -- of a lane operand, signed
+    w_bits : positive; -- of a broadcast operand, signed
+    product_bits : positive; -- of a product, signed
     packed_bits : positive; -- of the operands of one multiplier, packed
-    acc_bits : positive;
+    acc_bits : positive; -- of a sum of products, signed
     multiplier : string -- dsp | lut
   );
   port (

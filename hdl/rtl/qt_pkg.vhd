@@ -1,4 +1,4 @@
--- Types that the engine's entities and the emitted constants share. The Python twin is qtlib/schedule.py.
+-- Types that the engine's entities and the emitted constants share. The Python twin is qtlib/hardware/microprogram.py.
 
 library ieee;
 use ieee.std_logic_1164.all;

@@ -1,6 +1,6 @@
 -- Memory with one write and one read port.
 --
--- Twin:    tests/twins.py, ram.
+-- Twin:    tests/hdl/entity_twins.py, ram.
 -- Clocks:  read_data follows read_address by one; a word written at an edge is read by an address after that edge.
 
 library ieee;

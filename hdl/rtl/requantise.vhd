@@ -1,7 +1,7 @@
 -- saturate((acc * mult + (residual * residual_mult << residual_shift) + offset) >> shift): the one rounding, half up
 -- because the half is in the offset, and the one overflow rule.
 --
--- Twin:    qtlib.integer.requantise after the products of qtlib.integer.linear.
+-- Twin:    qtlib.program.rounding.requantise after the products of qtlib.program.reference.linear.
 -- Clocks:  products, aligned addends, sum, code: four registers; one code per clock, never stalls.
 -- Widths:  sum_bits is proven in Python; trusted here.
 
@@ -13,16 +13,16 @@ use work.qt_pkg.all;
 
 entity requantise is
   generic (
-    acc_bits : positive;
+    acc_bits : positive; -- of a sum of products, signed
     mult_bits : positive; -- signed
-    residual_bits : positive;
-    residual_mult_bits : positive;
-    offset_bits : positive;
-    sum_bits : positive;
+    residual_bits : positive; -- of the code of a residual, signed
+    residual_mult_bits : positive; -- of the multiplier of a residual, signed
+    offset_bits : positive; -- of an offset, signed
+    sum_bits : positive; -- of the sum that is shifted down, signed
     code_bits : positive; -- of the widest code
-    shifts : integer_vector; -- the distinct shifts, residual shifts and code widths of a program
-    residual_shifts : integer_vector;
-    widths : integer_vector
+    shifts : integer_vector; -- the distinct shifts of a program
+    residual_shifts : integer_vector; -- the distinct shifts of residuals of a program
+    widths : integer_vector -- the distinct widths of codes of a program
   );
   port (
     clk : in std_ulogic;

@@ -3,9 +3,9 @@
 --
 -- For each operation: for each step, for each group of tokens, for each of `unroll` outputs, for each slice of lanes.
 --
--- Twin:    qtlib.integer.linear, scores, context, head.
+-- Twin:    qtlib.program.reference.linear, scores, context, head.
 -- Clocks:  unroll * slices per capture; a code is ready 6 clocks after its slot, a word is readable 8 clocks after the slot
---          of its last slice, a result is ready 5 clocks after its slot (qtlib.schedule.CODE, READABLE, RESULT).
+--          of its last slice, a result is ready 5 clocks after its slot (qtlib.hardware.pipeline, CODE, READABLE, RESULT).
 
 library ieee;
 use ieee.std_logic_1164.all;
@@ -15,26 +15,26 @@ use work.qt_pkg.all;
 
 entity retire is
   generic (
-    program : retire_program_t;
-    window : positive;
-    lanes : positive;
-    unroll : positive;
-    requantisers : positive;
-    acc_bits : positive;
-    mult_bits : positive;
-    residual_mult_bits : positive;
-    offset_bits : positive;
-    sum_bits : positive;
-    result_bits : positive;
-    activation_bits : positive;
-    broadcast_bits : positive;
-    position_bits : positive;
-    score_bits : positive;
+    program : retire_program_t; -- operations in their order, as this side sees them
+    window : positive; -- tokens
+    lanes : positive; -- tokens computed side by side
+    unroll : positive; -- output features computed at once
+    requantisers : positive; -- codes requantised per clock
+    acc_bits : positive; -- of a sum of products, signed
+    mult_bits : positive; -- of a multiplier, signed
+    residual_mult_bits : positive; -- of the multiplier of a residual, signed
+    offset_bits : positive; -- of an offset, signed
+    sum_bits : positive; -- of the sum that is shifted down, signed
+    result_bits : positive; -- of a result of the head, signed
+    activation_bits : positive; -- of a code in the activation store
+    broadcast_bits : positive; -- of a code in the broadcast store
+    position_bits : positive; -- of a code of the position table
+    score_bits : positive; -- of a score
     norm_bits : positive; -- of the codes that a LayerNorm reads
-    shifts : integer_vector;
-    residual_shifts : integer_vector;
-    widths : integer_vector;
-    address_width : positive;
+    shifts : integer_vector; -- the distinct shifts of a program
+    residual_shifts : integer_vector; -- the distinct shifts of residuals
+    widths : integer_vector; -- the distinct widths of codes
+    address_width : positive; -- bits of an address in the microprogram
     count_width : positive; -- bits of the counter of steps
     key_width : positive; -- of score_key
     slice_width : positive; -- of score_slice

@@ -1,6 +1,6 @@
 -- Constant memory.
 --
--- Twin:    tests/twins.py, rom.
+-- Twin:    tests/hdl/entity_twins.py, rom.
 -- Clocks:  read_data follows read_address by one.
 
 library ieee;

@@ -3,9 +3,9 @@
 -- Scores arrive while the lanes compute them, `width` rows (a slice) of one key at a time; the maxima are kept on the
 -- way in. After `start`, one slice after the other is read back key by key. This runs beside the lanes.
 --
--- Twin:    qtlib.integer.softmax and qtlib.program.reciprocal.
+-- Twin:    qtlib.program.reference.softmax and qtlib.program.rounding.reciprocal.
 -- Clocks:  key j of slice s is written to the exponential store s * larger(keys, 18) + j + 5 clocks after `start`, the
---          reciprocals of slice s 19 clocks after its last exponential (qtlib.schedule).
+--          reciprocals of slice s 19 clocks after its last exponential (qtlib.hardware.pipeline).
 
 library ieee;
 use ieee.std_logic_1164.all;
@@ -20,13 +20,13 @@ entity softmax is
     groups : positive; -- of tokens
     parts : positive; -- slices of a group
     width : positive; -- rows of a slice
-    score_bits : positive;
-    exponential_bits : positive;
+    score_bits : positive; -- of a score
+    exponential_bits : positive; -- of an exponential, unsigned
     total_bits : positive; -- of a row sum
-    table_count : positive;
+    table_count : positive; -- of exponentials: one for each layer
     tables : words_t; -- exponentials by difference to the maximum, one table after the other
-    score_memory : string := "auto";
-    table_memory : string := "auto"
+    score_memory : string := "auto"; -- auto | block | distributed
+    table_memory : string := "auto" -- auto | block | distributed
   );
   port (
     clk : in std_ulogic;

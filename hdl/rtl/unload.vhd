@@ -1,6 +1,6 @@
 -- Keeps the results of a window and sends them, output 0 first.
 --
--- Twin:    tests/twins.py, unload.
+-- Twin:    tests/hdl/entity_twins.py, unload.
 -- Clocks:  out_valid rises two clocks after the last result is written; two clocks per result while out_ready is high.
 
 library ieee;
@@ -11,9 +11,9 @@ use work.qt_pkg.all;
 
 entity unload is
   generic (
-    outputs : positive;
+    outputs : positive; -- results of a window
     padded_outputs : positive; -- outputs that may be written; the surplus is never sent
-    bits : positive
+    bits : positive -- of a result
   );
   port (
     clk : in std_ulogic;

@@ -4,7 +4,7 @@
 -- use the parity bits of block RAM (nine weights of 8 bits fill 72), and of layers of fewer bits a word holds more: each width has
 -- its packing, from bit 0 on.
 --
--- Twin:    tests/twins.py, weight_store.
+-- Twin:    tests/hdl/entity_twins.py, weight_store.
 -- Clocks:  read_data follows read_address, read_place and read_packing by one.
 
 library ieee;
@@ -15,7 +15,7 @@ use work.qt_pkg.all;
 
 entity weight_store is
   generic (
-    unroll : positive;
+    unroll : positive; -- output features computed at once
     weight_bits : positive; -- of the widest weight; the others are extended to it
     word_bits : positive; -- of a memory word
     packing_bits : integer_vector; -- bits of a weight in each packing

@@ -5,9 +5,10 @@ cuts them, `baselines` says what a model has to beat. ``origin`` tells whether t
 carries "(synthetic)" in its label wherever it shows.
 """
 
+from qtlib.data.baseline_forecasts import Errors, baselines, errors, seasonal
+from qtlib.data.datasets import DATASETS, NAMES, Fetched, default_config, fetch, load
 from qtlib.data.series import Series, load_csv
-from qtlib.data.sources import DATASETS, NAMES, Fetched, default_config, fetch, load
-from qtlib.data.windows import Errors, Prepared, Windows, baselines, errors, prepare
+from qtlib.data.windows import Prepared, Windows, count_windows, prepare
 
 __all__ = [
     "DATASETS",
@@ -18,10 +19,12 @@ __all__ = [
     "Series",
     "Windows",
     "baselines",
+    "count_windows",
     "default_config",
     "errors",
     "fetch",
     "load",
     "load_csv",
     "prepare",
+    "seasonal",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from qtlib.data.table import numbers, read_cells, timestamps
+from qtlib.data.csv_file import numbers, read_cells, timestamps
 
 SPLITS = ("train", "validation", "test")
 TIME_NAMES = ("time", "date", "datetime", "timestamp")
@@ -38,7 +38,7 @@ class Series:
     def gaps(self) -> np.ndarray:
         """[rows] True where time jumps between the row before and this one."""
         jumps = np.zeros(len(self.frame), dtype=bool)
-        if isinstance(self.frame.index, pd.DatetimeIndex):
+        if self.period is not None and isinstance(self.frame.index, pd.DatetimeIndex):
             step = np.diff(self.frame.index.to_numpy())
             period = self.period.to_timedelta64()
             jumps[1:] = np.abs(step - period) > period / 2  # "about 1 s" is regular
@@ -117,9 +117,9 @@ def load_csv(
     table = read_cells(path, separator=separator)
     if time == "auto":
         time = next((name for name in table.header if name.lower() in TIME_NAMES), None)
-    columns = {n: numbers(table, n, decimal=decimal, missing_code=missing_code) for n in unique(features, targets)}
+    values = {n: numbers(table, n, decimal=decimal, missing_code=missing_code) for n in unique(features, targets)}
     index = None if time is None else timestamps(table, (time,), time_format=time_format)
-    frame = pd.DataFrame(columns, index=index)
+    frame = pd.DataFrame(values, index=index)
     return Series(
         name=path.stem,
         label=label or f"{path.stem}, {', '.join(targets)}",

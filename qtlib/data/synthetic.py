@@ -107,7 +107,8 @@ def _wander(rng: np.random.Generator, rows: int, memory: float) -> np.ndarray:
     keep = np.exp(-1 / memory)
     kicks = rng.standard_normal(rows)
     kicks[1:] *= np.sqrt(1 - keep**2) / (1 - keep)  # an exponential mean weighs each by 1 - keep, the first by 1
-    return pd.Series(kicks).ewm(alpha=1 - keep, adjust=False).mean().to_numpy()
+    noise: np.ndarray = pd.Series(kicks).ewm(alpha=1 - keep, adjust=False).mean().to_numpy()
+    return noise
 
 
 def causes(index: pd.Index, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""From rows to windows: scaling fitted on train rows, cutting, and the baselines that a model has to beat.
+"""From rows to windows: scaling fitted on train rows, and cutting.
 
 Shapes: N windows of n steps and m features; O = steps ahead x target columns, step-major (all targets of the first step
 come first).
@@ -13,11 +13,8 @@ import numpy as np
 import pandas as pd
 
 from qtlib.config import DataConfig
+from qtlib.data.datasets import load
 from qtlib.data.series import SPLITS, Series
-from qtlib.data.sources import load
-
-LOOK_BACK = 28  # days that the seasonal baseline goes back to find the same time of day
-ALPHAS = np.logspace(-3, 4, 15)
 
 
 class Windows(NamedTuple):
@@ -27,13 +24,6 @@ class Windows(NamedTuple):
     y: np.ndarray  # [N, O] float32, scaled; the scaled change if anchored
     anchor: np.ndarray  # [N, O] float64 in units: the target at the last input step; 0 at horizon 0
     time: np.ndarray  # [N] of the last input step
-
-
-class Errors(NamedTuple):
-    """In the data's unit."""
-
-    rmse: float
-    mae: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +46,7 @@ class Prepared:
         return len(self.x_scale)
 
     @property
-    def O(self) -> int:
+    def O(self) -> int:  # noqa: E743 - the letter of the shapes
         """Outputs per window."""
         return len(self.y_scale)
 
@@ -84,7 +74,8 @@ class Prepared:
         y = np.asarray(y, dtype=np.float64)
         if y.shape != windows.y.shape:
             raise ValueError(f"data: y has shape {list(y.shape)}, the windows ask for {list(windows.y.shape)} ([N, O])")
-        return y * self.y_scale + self.y_offset + (windows.anchor if self.config.anchored else 0.0)
+        units: np.ndarray = y * self.y_scale + self.y_offset + (windows.anchor if self.config.anchored else 0.0)
+        return units
 
     def truth(self, windows: Windows) -> np.ndarray:
         """Targets [N, O] of ``windows`` in the data's unit."""
@@ -98,7 +89,7 @@ def last_steps(series: Series, config: DataConfig, split: str) -> np.ndarray:
     window, every target and, for a forecast, the target at the last input step are present.
     """
     n, ahead = config.window, config.horizon + config.outputs - 1
-    last = np.arange(n - 1, len(series.frame) - ahead)
+    last: np.ndarray = np.arange(n - 1, len(series.frame) - ahead)
     if not len(last):
         return last
     changes = series.gaps.copy()
@@ -109,13 +100,15 @@ def last_steps(series: Series, config: DataConfig, split: str) -> np.ndarray:
     def whole(columns: tuple[str, ...], first: np.ndarray, count: int) -> np.ndarray:
         absent = series.frame[list(columns)].isna().any(axis=1).to_numpy()
         before = np.concatenate([[0], np.cumsum(absent)])
-        return before[first + count] == before[first]
+        present: np.ndarray = before[first + count] == before[first]
+        return present
 
     legal &= whole(series.features, last - n + 1, n)
     legal &= whole(series.targets, last + config.horizon, config.outputs)
     if config.horizon:
         legal &= whole(series.targets, last, 1)
-    return last[legal]
+    found: np.ndarray = last[legal]
+    return found
 
 
 def _scaler(series: Series, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -204,111 +197,28 @@ def _make_relative(cut: dict[str, Windows], features: tuple[str, ...]) -> np.nda
     section 3). The host subtracts, as it adds the anchor.
     """
     changes = {split: windows.x - windows.x[:, -1:] for split, windows in cut.items()}
-    spread = changes["train"].std(axis=(0, 1), dtype=np.float64)
+    spread: np.ndarray = changes["train"].std(axis=(0, 1), dtype=np.float64)
     for feature, value in zip(features, spread, strict=True):
         if value == 0:
-            raise ValueError(f"data: feature {feature!r} never changes within a train window; leave it out, or take relative=False")
+            raise ValueError(
+                f"data: feature {feature!r} never changes within a train window; leave it out, or take relative=False"
+            )
     for split, windows in cut.items():
         cut[split] = windows._replace(x=(changes[split] / spread).astype(np.float32))
     return spread
 
 
-def errors(prediction: np.ndarray, truth: np.ndarray) -> Errors:
-    """Root mean square and mean absolute error over all entries, in the unit of the arguments.
-
-    Raises:
-        ValueError: the shapes differ, or a value is not finite.
-    """
-    prediction, truth = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
-    if prediction.shape != truth.shape:
-        raise ValueError(f"errors: prediction has shape {list(prediction.shape)}, truth {list(truth.shape)}")
-    difference = prediction - truth
-    if not difference.size or not np.isfinite(difference).all():
-        raise ValueError(f"errors: {int((~np.isfinite(difference)).sum())} of {difference.size} errors are not finite")
-    return Errors(float(np.sqrt(np.mean(difference**2))), float(np.mean(np.abs(difference))))
-
-
-def seasonal(prepared: Prepared, windows: Windows) -> tuple[np.ndarray, float] | None:
-    """Predict the target of the same time of day, one day earlier, in units.
-
-    Where that row is missing or not yet known, the next earlier day that has it is taken, up to `LOOK_BACK` days: on
-    a series of weekdays a Monday looks at Friday. What is not found even so falls back to the train mean.
-
-    Returns:
-        [N, O] and the share of values from exactly one day earlier; None if the rows have no clock or steps of a day.
-    """
-    series, config = prepared.series, prepared.config
-    if series.period is None or series.period >= pd.Timedelta("1D"):
-        return None
-    day, step = (pd.Timedelta("1D"), series.period)
-    if not isinstance(series.frame.index, pd.DatetimeIndex):
-        day, step = round(day / step), 1
-    targets = series.frame[list(series.targets)].to_numpy()
-    mean = np.nanmean(targets[series.split == "train"], axis=0)
-    columns, exact = [], []
-    for ahead in range(config.horizon, config.horizon + config.outputs):
-        found = np.full((len(windows.time), targets.shape[1]), np.nan)
-        for back in range(1, LOOK_BACK + 1):
-            if ahead * step <= back * day:  # else it lies after the last input
-                rows = series.frame.index.get_indexer(pd.Index(windows.time) + (ahead * step - back * day))
-                earlier = np.where((rows >= 0)[:, None], targets[rows], np.nan)
-                found = np.where(np.isnan(found), earlier, found)
-            if back == 1:
-                exact.append(~np.isnan(found))
-        columns.append(np.where(np.isnan(found), mean, found))
-    return np.concatenate(columns, axis=1), float(np.mean(exact))
-
-
-def ridge(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, float]:
-    """Linear regression on the flattened window with an L2 penalty chosen on validation, in closed form.
-
-    Returns:
-        Predictions [N, O] in units for validation and test, and the penalty.
-    """
-    train, held = prepared.train, (prepared.validation, prepared.test)
-    x = train.x.reshape(len(train.x), -1).astype(np.float64)  # [N, n*m]
-    y = train.y.astype(np.float64)
-    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
-    power, basis = np.linalg.eigh((x - x_mean).T @ (x - x_mean))
-    moment = basis.T @ ((x - x_mean).T @ (y - y_mean))  # [n*m, O]
-    candidates = []
-    for alpha in ALPHAS:
-        weights = basis @ (moment / (np.clip(power, 0, None) + alpha)[:, None])
-        predicted = [prepared.to_units((w.x.reshape(len(w.x), -1) - x_mean) @ weights + y_mean, w) for w in held]
-        score = errors(predicted[0], prepared.truth(prepared.validation)).rmse
-        candidates.append((score, alpha, predicted))
-    _, alpha, (validation, test) = min(candidates, key=lambda c: c[:2])
-    return validation, test, float(alpha)
-
-
-def baselines(prepared: Prepared) -> pd.DataFrame:
-    """Errors in units of naive, seasonal-naive and ridge: rows by model, on test and on validation.
-
-    ``rule`` says what each does here. A baseline that the series does not allow has NaN, never a stand-in.
-    """
-    held = {"": prepared.test, "validation_": prepared.validation}
-    if prepared.config.horizon:
-        naive = {name: w.anchor for name, w in held.items()}
-        rule = "the last observed value"
-    else:
-        mean = prepared.series.frame.loc[prepared.series.split == "train", list(prepared.series.targets)].mean()
-        naive = {name: np.tile(mean, (len(w.y), prepared.config.outputs)) for name, w in held.items()}
-        rule = "the train mean (a soft sensor has no last value)"
-    predicted = [("naive", naive, rule)]
-    earlier = {name: seasonal(prepared, w) for name, w in held.items()}
-    if earlier[""] is None:
-        predicted.append(("seasonal-naive", None, "no time of day in this series"))
-    else:
-        rule = f"the same time one day earlier ({earlier[''][1]:.0%} of test), else the last day that has it"
-        predicted.append(("seasonal-naive", {name: e[0] for name, e in earlier.items()}, rule))
-    validation, test, alpha = ridge(prepared)
-    predicted.append(("ridge", {"": test, "validation_": validation}, f"linear in the window, penalty {alpha:.3g}"))
-
-    table = []
-    for model, results, rule in predicted:
-        row = {"model": model}
-        for name, w in held.items():
-            found = Errors(np.nan, np.nan) if results is None else errors(results[name], prepared.truth(w))
-            row |= {f"{name}rmse": found.rmse, f"{name}mae": found.mae}
-        table.append(row | {"rule": rule})
-    return pd.DataFrame(table).set_index("model")
+def count_windows(prepared: Prepared) -> pd.DataFrame:
+    """Rows and windows of every split, and what makes the difference: missing values, jumps in time, and the ends of the split."""
+    series, config, rows = prepared.series, prepared.config, {}
+    for split in SPLITS:
+        own = series.split == split
+        count, windows = int(own.sum()), len(getattr(prepared, split).x)
+        rows[split] = {
+            "rows": count,
+            "rows with a missing value": int(series.frame[own].isna().any(axis=1).sum()),
+            "jumps in time": int(series.gaps[own].sum()),
+            "windows": windows,
+            "windows lost": count - config.window - config.horizon - config.outputs + 2 - windows,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")

@@ -12,7 +12,7 @@ A trial whose worker was killed is marked failed and its parameters are taken up
 on others by Optuna's heartbeat, where the storage is a database.
 """
 
-from qtlib.explore.record import export, front, objectives, save, shown, trials
+from qtlib.explore.record import dominated, export, front, objectives, read_trials, save, shown, trials
 from qtlib.explore.search import OBJECTIVES, run
 from qtlib.explore.space import Space, anchors, design, make_base, read_space
 from qtlib.explore.storage import default_storage, load
@@ -25,12 +25,14 @@ __all__ = [
     "anchors",
     "default_storage",
     "design",
+    "dominated",
     "export",
     "front",
     "load",
     "make_base",
     "objectives",
     "read_space",
+    "read_trials",
     "run",
     "save",
     "shown",

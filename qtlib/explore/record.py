@@ -13,16 +13,19 @@ import optuna
 import pandas as pd
 
 from qtlib import __version__, paths
-from qtlib.emit import emit
+from qtlib.estimate.resources import Estimate, estimate
 from qtlib.explore.space import design
 from qtlib.explore.storage import compare, default_storage, load, outcome
 from qtlib.explore.trial import read_job, read_point
 from qtlib.paths import write_atomic
-from qtlib.resources import Estimate, estimate
-from qtlib.simulate import simulate, stimuli
-from qtlib.study import windows
-from qtlib.synthesise import synthesise as map_design
-from qtlib.train import PROCEDURE, Progress, train
+from qtlib.studies.precision_studies import windows
+from qtlib.toolchain.design_directory import emit
+from qtlib.toolchain.input_stimuli import stimuli
+from qtlib.toolchain.simulation import simulate
+from qtlib.toolchain.synthesis import synthesise as map_design
+from qtlib.training.run_store import PROCEDURE
+from qtlib.training.runs import train
+from qtlib.training.training_loop import Progress
 
 MEASURED = {  # columns of a table: whole number, real number or text
     "mean_weight_bits": float, "validation_rmse": float, "clocks": int, "interval": int, "energy_low_uj": float,
@@ -69,9 +72,14 @@ def front(table: pd.DataFrame, by: Sequence[str] = ("validation_rmse", "clocks")
     """
     order = list(dict.fromkeys([*by[1:], by[0], "lut", "number"]))
     rows = table[table.outcome == "complete"].sort_values(order).drop_duplicates(list(by))
-    values = rows[list(by)].to_numpy(float)
+    return rows[~dominated(rows[list(by)])].reset_index(drop=True)
+
+
+def dominated(costs: pd.DataFrame) -> np.ndarray:
+    """Which rows another one beats in one column and equals or beats in the rest, as a mask."""
+    values = costs.to_numpy(float)
     beaten = [((values <= own).all(axis=1) & (values < own).any(axis=1)).any() for own in values]
-    return rows[~np.array(beaten, dtype=bool)].reset_index(drop=True)
+    return np.array(beaten, dtype=bool)
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -98,6 +106,15 @@ def save(study: optuna.Study, folder: Path | None = None) -> list[Path]:
         f"{name}_study.json": json.dumps(study.user_attrs["qtlib"], indent=1, sort_keys=True) + "\n",
     }
     return [write_atomic(folder / file, text) for file, text in contents.items()]
+
+
+def read_trials(name: str, folder: Path = paths.DATA) -> pd.DataFrame:
+    """The trials of a study as `save` wrote them, by default of a committed one.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+    """
+    return pd.read_csv(paths.table(folder / f"{name}_trials.csv"), dtype={"why": object}).fillna({"why": ""})
 
 
 def export(
@@ -143,7 +160,8 @@ def export(
             f"explore: trial {number} of {name!r} {what}; on the front are {', '.join(map(str, legal)) or 'none'}"
         )
     recorded = {key: kind(row[key]) for key, kind in MEASURED.items()}
-    experiment, hardware = design(row, job.base, job.space)
+    point = {str(key): value for key, value in row.items()}
+    experiment, hardware = design(point, job.base, job.space)
     prepared = windows(experiment.data)
     place = str(tables) if tables else storage or default_storage(name)
     compare(study, place, {"data": prepared.series.sha256})
@@ -154,7 +172,7 @@ def export(
             f"has {finished.metrics['validation_rmse']:.6g} here; another version of torch has trained it"
         )
     directory = Path(directory) if directory else paths.generated() / f"{name}_{number}"
-    program = finished.program
+    program = finished.lowered
     emit(program, hardware, directory, stimuli(program, count), must_fit=True)
     _write(directory / "estimate.json", _plain(estimate(program, hardware)))
     chosen = {
@@ -183,8 +201,8 @@ def _from_tables(name: str, folder: Path) -> tuple[optuna.Study, pd.DataFrame]:
     """A study without its trials, and the trials as a table, as `save` wrote both."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        kept = json.loads((folder / f"{name}_study.json").read_text(encoding="utf-8"))
-        table = pd.read_csv(folder / f"{name}_trials.csv", dtype={"why": object}).fillna({"why": ""})
+        kept = json.loads(paths.table(folder / f"{name}_study.json").read_text(encoding="utf-8"))
+        table = read_trials(name, folder)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"explore: {folder} has no tables of a study {name!r} ({error}); python -m qtlib explore --study {name} --tables {folder} writes them"

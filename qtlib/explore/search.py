@@ -15,12 +15,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from qtlib.config import Experiment, check_choice, check_range
+from qtlib.estimate.device_fit import check_fit
 from qtlib.explore.space import Space, anchors, design
 from qtlib.explore.storage import compare, default_storage, finished, open_storage, outcome, reachable, reap
 from qtlib.explore.trial import HOPELESS, Job, evaluate, float_start, read_point, untrained
-from qtlib.resources import check_fit
-from qtlib.study import windows
-from qtlib.train import Progress, one_thread
+from qtlib.studies.precision_studies import windows
+from qtlib.training.determinism import one_thread
+from qtlib.training.training_loop import Progress
 
 DEATHS = 5  # of workers, one after the other, without a trial finished in between
 OBJECTIVES = {"latency": "clocks", "energy": "energy_high_uj"}  # the energy is a published power times the latency
@@ -31,7 +32,7 @@ def open_study(job: Job) -> optuna.Study:
     with reachable(job.storage):
         opened = open_storage(job.storage)
         new = job.name not in optuna.get_all_study_names(opened)
-        directions = ["minimize"] * len(job.objectives)
+        directions = [optuna.study.StudyDirection.MINIMIZE] * len(job.objectives)
         if new:  # load_if_exists alone would write also into a study of another project
             optuna.create_study(storage=opened, study_name=job.name, directions=directions, load_if_exists=True)
         study = optuna.load_study(storage=opened, study_name=job.name)
@@ -46,9 +47,7 @@ def open_study(job: Job) -> optuna.Study:
     return study
 
 
-def _work(
-    job: Job, index: int, ticket: Callable[[], bool], say: Progress, report: Callable[[], None]
-) -> None:
+def _work(job: Job, index: int, ticket: Callable[[], bool], say: Progress, report: Callable[[], object]) -> None:
     """Run trials while there are tickets; ``report`` is called after each."""
     study = open_study(job)
     fresh = np.random.SeedSequence(
@@ -66,7 +65,8 @@ def _worker(job: Job, index: int, tickets: Any, stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says stop
 
     def beat(*epoch: float) -> None:
-        if stop.is_set() or not multiprocessing.parent_process().is_alive():
+        parent = multiprocessing.parent_process()
+        if stop.is_set() or parent is None or not parent.is_alive():
             raise KeyboardInterrupt
 
     with contextlib.suppress(KeyboardInterrupt), one_thread():

@@ -20,12 +20,12 @@ from qtlib.config import (
     check_range,
     digest,
 )
-from qtlib.data import default_config
-from qtlib.devices import device
-from qtlib.quantise import widths
-from qtlib.sensitivity import SOFTMAX
-from qtlib.study import TASKS, windows
-from qtlib.train import make_experiment
+from qtlib.data.datasets import default_config
+from qtlib.hardware.devices import device
+from qtlib.studies.precision_studies import TASKS, windows
+from qtlib.studies.tensor_sensitivity import SOFTMAX
+from qtlib.training.bit_widths import widths
+from qtlib.training.experiments import make_experiment
 
 QAT_EPOCHS = 4  # a trial of window 24 and d_model 16 takes some seconds
 HARDWARE = ("groups", "unroll", "multiplier", "activations", "weights", "parameters", "tables")
@@ -47,7 +47,7 @@ class Space:
     head_bits: tuple[int, ...] = (4, 6, 8)
     tensors: (
         Mapping[str, Sequence[int]] | tuple[tuple[str, tuple[int, ...]], ...]
-    ) = ()  # of single ones, by `quantise.widths`
+    ) = ()  # of single ones, by `bit_widths.widths`
     groups: tuple[int, ...] = (1, 2, 3, 4)  # of tokens that share the lanes: lanes = ceil(window / groups)
     unroll: tuple[int, ...] = (1, 2)
     multiplier: tuple[str, ...] = MULTIPLIERS
@@ -148,7 +148,7 @@ def read_space(path: Path) -> Space:
 
 
 def make_base(dataset: str = "pems", *, seed: int = 0, qat_epochs: int | None = None) -> Experiment:
-    """The experiment that all trials vary, on the task of `qtlib.study` with this data set."""
+    """The experiment that all trials vary, on the task of `qtlib.studies.precision_studies` with this data set."""
     config = next((task for task in TASKS.values() if task.dataset == dataset), None) or default_config(dataset)
     base = make_experiment(windows(config), bits=8, seed=seed)
     return replace(base, train=replace(base.train, qat_epochs=QAT_EPOCHS if qat_epochs is None else qat_epochs))
@@ -170,7 +170,7 @@ def design(point: Mapping[str, Any], base: Experiment, space: Space) -> tuple[Ex
         model=replace(base.model, window=window, d_model=choices["d_model"]),
         quant=quant,
     )
-    memory = {name: choices[name] for name in HARDWARE if name != "groups"}
+    memory: dict[str, Any] = {name: choices[name] for name in HARDWARE if name != "groups"}
     lanes = -(-window // choices["groups"])
     return experiment, HardwareConfig(device=space.device, clock_mhz=space.clock_mhz, lanes=lanes, **memory)
 

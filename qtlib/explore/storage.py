@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from qtlib import __version__, paths
-from qtlib.train import PROCEDURE
+from qtlib.training.run_store import PROCEDURE
 
 ATTEMPTS = 3  # at parameters whose worker was killed
 HEARTBEAT = 60  # seconds, of a running trial in a database; after three of them it is lost
@@ -58,6 +58,8 @@ def reachable(storage: str) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         cause = error.__cause__ or error
         text = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+        if isinstance(error, ImportError):
+            text += "; install it with: python -m pip install 'qtlib[databases]'"
         raise ConnectionError(f"explore: the storage {shown(storage)} cannot be used: {text}") from error
 
 
@@ -105,7 +107,8 @@ def open_storage(storage: str, *, create: bool = True) -> optuna.storages.BaseSt
     if kind == "journal":
         _cut(file)
         try:
-            return JournalStorage(JournalFileBackend(str(file), lock_obj=Lock(file)))
+            lock: Any = Lock(file)  # Optuna's base of a lock has no public name
+            return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"explore: {file} is not a journal of Optuna ({error!r}); move it away") from error
     with reachable(storage), warnings.catch_warnings():
@@ -191,7 +194,8 @@ def reap(study: optuna.Study, *, own: bool = False) -> list[int]:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, pid, start = trial.user_attrs.get("owner", (None, None, None))
         if host is None:  # killed before it could say who it is
-            dead = (datetime.now() - trial.datetime_start).total_seconds() > HEARTBEAT
+            begun = trial.datetime_start
+            dead = begun is not None and (datetime.now() - begun).total_seconds() > HEARTBEAT
         else:
             dead = host == platform.node() and (start_of(pid) != start or (own and pid == os.getpid()))
         if dead:

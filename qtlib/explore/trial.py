@@ -15,15 +15,21 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from qtlib import __version__
 from qtlib.config import DataConfig, Experiment, HardwareConfig, ModelConfig, QuantConfig, TrainConfig
-from qtlib.data import Prepared, errors
-from qtlib.energy import energy_mj
+from qtlib.data.baseline_forecasts import errors
+from qtlib.data.windows import Prepared
+from qtlib.estimate.device_fit import UNITS, exceeded
+from qtlib.estimate.energy import energy_mj
+from qtlib.estimate.resources import estimate
 from qtlib.explore.space import Space, design
 from qtlib.explore.storage import alone, start_of, take_up
-from qtlib.lower import lower
-from qtlib.program import Program
-from qtlib.resources import UNITS, estimate, exceeded
-from qtlib.study import windows
-from qtlib.train import PROCEDURE, Progress, Run, calibrated, one_thread, run_folder, train
+from qtlib.program.program import Program
+from qtlib.studies.precision_studies import windows
+from qtlib.training.determinism import one_thread
+from qtlib.training.lowering import lower
+from qtlib.training.quantised_encoder import calibrated
+from qtlib.training.run_store import PROCEDURE, Run, run_folder
+from qtlib.training.runs import train
+from qtlib.training.training_loop import Progress
 
 # Times the naive error, or that of the float model if it is larger, on validation after the first epoch. Of 27 programs of the PeMS
 # station that were trained on, every one that ended below the naive error was below 1.13 times there, and the one above 1.3 ended
@@ -47,7 +53,7 @@ class Job(NamedTuple):
     @property
     def identity(self) -> dict[str, Any]:
         """What a study is known by; the window and the d_model of ``base`` itself are no part of it."""
-        first = {"window": self.space.window[0]}
+        first: dict[str, Any] = {"window": self.space.window[0]}
         base = replace(
             self.base,
             data=replace(self.base.data, **first),
@@ -66,14 +72,18 @@ class Job(NamedTuple):
     @property
     def made_with(self) -> dict[str, Any]:
         """What is kept in the study: enough to compare and to read it again."""
-        return json.loads(json.dumps(self.identity | {"base": asdict(self.base), "choices": asdict(self.space)}))
+        whole = self.identity | {"base": asdict(self.base), "choices": asdict(self.space)}
+        plain: dict[str, Any] = json.loads(json.dumps(whole))
+        return plain
 
 
 def read_job(study: optuna.Study) -> Job:
     """What a study was made with."""
     kept = study.user_attrs["qtlib"]
     parts = kept["base"]
-    data = {key: tuple(value) if isinstance(value, list) else value for key, value in parts["data"].items()}
+    data: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in parts["data"].items()
+    }
     quant = QuantConfig(**parts["quant"]) if parts["quant"] else None
     base = Experiment(
         data=DataConfig(**data), model=ModelConfig(**parts["model"]), quant=quant, train=TrainConfig(**parts["train"])
@@ -147,12 +157,12 @@ def measure(
     Args:
         point: a value for every dimension of the space.
         record: filled as far as the evaluation comes.
-        say: as the progress of `qtlib.train.train`.
+        say: as the progress of `qtlib.training.train`.
 
     Raises:
         Infeasible: the engine or the device cannot have it.
         Pruned: the first epoch ended above `Job.hopeless` times the larger of the naive and the float error.
-        as `qtlib.train.train`.
+        as `qtlib.training.train`.
     """
     experiment, hardware = design(point, job.base, job.space)
     prepared = windows(experiment.data)
@@ -178,7 +188,7 @@ def measure(
     except OverflowError as error:  # a tensor of the quantised model does not fit the engine's widths
         raise Infeasible(str(error), ILLEGAL) from error
     check(run.history.validation_rmse[1])  # it may have been kept by a study with another limit
-    _estimated(run.program, hardware, record)
+    _estimated(run.lowered, hardware, record)
     record["validation_rmse"] = run.metrics["validation_rmse"]
 
 
