@@ -1,7 +1,7 @@
 # make figures   install, run every notebook, write figures/ and data/results/
 # make test      install, run the test suite
 # make check     install, check format, style and types, and run the tests that need no tool (a minute)
-# make verify    install, check a hundred random designs and the trained ones in every bit; write data/verification.json
+# make verify    install, check forty random designs and the trained ones in every bit; write data/verification.json
 # make bench     install, measure speed as ratios, print a table, write data/results/benchmark.json (ten minutes)
 # make docs      install, build guide and reference as a site in build/docs
 # make lab       install, open JupyterLab on the notebooks
@@ -34,14 +34,16 @@ help:
 figures: setup
 	$(BIN)/python -m qtlib run --profile $(PROFILE)
 
+# The notebooks by themselves: they use every core.
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --ignore=tests/notebooks
+	$(BIN)/python -m pytest tests/notebooks
 
 check: setup
 	$(BIN)/python -m ruff format --check qtlib tests docs
 	$(BIN)/python -m ruff check qtlib tests docs
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" tests/test_layout.py tests/test_config.py tests/program tests/data tests/hardware tests/estimate
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/test_layout.py tests/test_packages.py tests/test_config.py tests/program tests/data tests/hardware tests/estimate
 
 verify: setup
 	$(BIN)/python -m qtlib verify
@@ -85,7 +87,7 @@ hdl-tools:
 	  || echo "setup: going on without hardware simulation" >&2
 
 clean:
-	rm -rf data/prepared hdl/generated docs/generated build .pytest_cache .hypothesis .mypy_cache .ruff_cache notebooks/*.failed.ipynb notebooks/.ipynb_checkpoints
+	rm -rf data/prepared hdl/generated docs/generated build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache notebooks/*.failed.ipynb notebooks/.ipynb_checkpoints
 	find qtlib tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

@@ -124,6 +124,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     print_report(record)
     if arguments.first == 0 and arguments.designs >= verification.DESIGNS:
         print(verification.write(record))
+    if failures := record["failures"]:
+        raise ValueError(f"verify: {len(failures)} designs failed:\n" + "\n".join(failures))
 
 
 def _declare_bench(parser: argparse.ArgumentParser) -> None:

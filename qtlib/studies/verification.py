@@ -1,6 +1,6 @@
 """What takes too long for the test suite: many random designs, whole test splits and mapped netlists, each compared in every bit.
 
-    python -m qtlib verify                          about 20 minutes on two cores; writes data/verification.json
+    python -m qtlib verify                          minutes on two cores; writes data/verification.json
     python -m qtlib verify --first 73 --designs 1   design 73 alone, as it stands in a failure; writes nothing
 
 Every random design runs in GHDL at full speed and with random pauses, and every fourth in Verilator; every 25th is mapped and its
@@ -35,7 +35,7 @@ from qtlib.toolchain.simulation import simulate
 from qtlib.toolchain.synthesis import synthesise
 
 FILE = paths.DATA / "verification.json"
-DESIGNS = 100
+DESIGNS = 40
 WINDOWS = 8  # of a random design
 VERILATOR_EACH, NETLIST_EACH = 4, 25
 NETLIST_WINDOWS = 2
@@ -113,10 +113,9 @@ def verify(
         progress: receives a line per design.
 
     Returns:
-        what was checked, by which tools, of which RTL.
+        what was checked, by which tools, of which RTL, and what failed: a design that differs does not end the others.
 
     Raises:
-        ValueError: some design differs; the text names all of them. The others were checked all the same.
         MissingTool: a tool is not installed.
     """
     versions = {name: external_tools.find(name).version for name in TOOLS}
@@ -138,8 +137,6 @@ def verify(
                 failures.append(f"{name}: {error}")
                 said = f"FAILED: {error}"
             progress(f"verify: {count}/{len(waiting)}, {len(failures)} failed: {name}: {said}")
-    if failures:
-        raise ValueError(f"verify: {len(failures)} of {len(waiting)} designs failed:\n" + "\n".join(failures))
     return {
         "date": datetime.date.today().isoformat(),
         "qtlib": __version__,
@@ -151,7 +148,7 @@ def verify(
         "trained": {file.stem: load(file).digest for file in programs},
         "simulations": dict(sorted(_tally(done))),
         "results": sum(checked.results for checked in done),
-        "mismatches": 0,
+        "failures": sorted(failures),
     }
 
 

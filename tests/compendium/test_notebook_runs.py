@@ -49,6 +49,9 @@ def folder(tmp_path, monkeypatch):
     return keep_apart(tmp_path, monkeypatch)
 
 
+three = pytest.mark.xdist_group("three-stages")  # in one process of the suite, so that they run once
+
+
 @pytest.fixture(scope="module")
 def three_stages(tmp_path_factory):
     """Three stages that have run, with all they wrote; a kernel takes a second to start."""
@@ -261,6 +264,7 @@ def damage_the_stamp(folder):
     (folder.parent / "prepared" / "run" / "01.json").write_text("{")
 
 
+@three
 @pytest.mark.parametrize(
     ("change", "again"),
     [
@@ -275,6 +279,7 @@ def test_a_change_runs_its_stage_again_and_later_ones_only_if_their_inputs_chang
     assert notebook_runs.run(notebooks=executed) == again
 
 
+@three
 def test_an_edited_text_cell_runs_nothing_again(executed):
     file = executed / "01_a.ipynb"
     made = nbformat.read(file, as_version=4)

@@ -95,6 +95,10 @@ def emit_description(program, hardware, directory, must_fit):
     (directory / "design.json").write_text(json.dumps(described))
 
 
+# In one process of the suite, so that the designs are made once.
+fitted = pytest.mark.xdist_group("coefficient-fit")
+
+
 @pytest.fixture(scope="module")
 def routed(tmp_path_factory):
     """The fitted designs of the committed table, each with a report of the counts that it has there."""
@@ -130,6 +134,7 @@ def test_every_component_has_an_instance_here():
         assert next(match.expand(to) for pattern, to in COMPONENTS if (match := re.fullmatch(pattern, spelt))) == name
 
 
+@fitted
 def test_from_the_counts_of_yosys_come_the_committed_coefficients(routed, tmp_path, capsys):
     table = tmp_path / "vendor.csv"
     assert cli.main(["fit", *map(str, routed), "--table", str(table)]) == 0
@@ -155,6 +160,7 @@ def test_from_the_counts_of_yosys_come_the_committed_coefficients(routed, tmp_pa
     assert (table.read_bytes(), table.with_suffix(".json").read_bytes()) == before
 
 
+@fitted
 def test_known_coefficients_are_found_again_and_change_the_estimate(routed, tmp_path, capsys):
     directories, known = copies(routed, tmp_path), {}
     for directory in directories:
@@ -199,6 +205,7 @@ def test_what_fits_a_device_is_decided_by_the_coefficients_that_are_given():
     assert check_fit(random_models.program(), HardwareConfig()).fitted_to == "Yosys 0.70"
 
 
+@fitted
 def test_too_few_designs_are_refused_with_the_coefficients_they_leave_open(routed, tmp_path):
     text = (
         "fit: 3 designs determine 2 of the 4 coefficients of multipliers; open: partial product bits, operand bits; "
@@ -207,12 +214,14 @@ def test_too_few_designs_are_refused_with_the_coefficients_they_leave_open(route
     refused(routed[:3], tmp_path / "vendor.csv", text)
 
 
+@fitted
 def test_designs_that_are_all_without_layer_norm_are_refused(routed, tmp_path):
     plain = [directory for directory, key in zip(routed, cell_counts.designs(), strict=True) if key[-1] == "batch"]
     text = "fit: 62 designs determine 8 of the 9 coefficients of operands; open: normed outputs; add designs that differ in them"
     refused(plain, tmp_path / "vendor.csv", text)
 
 
+@fitted
 def test_a_shared_lut_is_counted_once_in_the_band(routed, tmp_path):
     directories = copies(routed, tmp_path)
     whole = vivado_reports.read(directories[0])["utilisation"]["lut"]
@@ -312,6 +321,7 @@ def test_a_design_without_its_hierarchy_is_refused(one, tmp_path):
     )
 
 
+@fitted
 def test_a_design_without_luts_is_refused(routed, tmp_path):
     directories = copies(routed, tmp_path)
     report(
